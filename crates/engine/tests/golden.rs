@@ -1,0 +1,94 @@
+//! What PyTorch autograd says of small networks, against what derived graphs compute in an engine:
+//! every file of every exporter, every method, several classes at once.
+
+mod common;
+
+use common::{Net, nets, relative_l2};
+use whycam_engine::{EngineOptions, engine, load};
+use whycam_graph::derive::{Classes, Formula, Recipe, Reduce, TARGET, derive};
+use whycam_graph::diff::{ReluRule, Rules};
+use whycam_graph::op::Coordinates;
+use whycam_graph::{Tensor, ValueId, layer};
+
+/// float32 in another order of summation; the networks' seeds keep decisions away from rounding.
+const TOLERANCE: f64 = 1e-4;
+
+fn signal(image: ValueId, relu: ReluRule) -> Recipe {
+    Recipe { read_at: image, rules: Rules { relu }, reduce: Reduce::Signal }
+}
+
+fn formulas(image: ValueId, layer: ValueId) -> Vec<(&'static str, Formula)> {
+    let grad_cam = |relu| Recipe { read_at: layer, rules: Rules::default(), reduce: Reduce::GradCam { relu } };
+    let guided = signal(image, ReluRule::Guided);
+    vec![
+        ("gradient", Formula::Single(signal(image, ReluRule::Gradient))),
+        ("deconvnet", Formula::Single(signal(image, ReluRule::Deconvnet))),
+        ("guided_backprop", Formula::Single(guided)),
+        ("grad_cam", Formula::Single(grad_cam(false))),
+        (
+            "guided_grad_cam",
+            Formula::Product { image: guided, layer: grad_cam(true), enlarge: Coordinates::HalfPixel },
+        ),
+    ]
+}
+
+/// `[K,N,…]` as `[N,K,…]`.
+fn per_image(data: &[f64], k: usize, n: usize) -> Vec<f64> {
+    let size = data.len() / (k * n);
+    (0..n).flat_map(|i| (0..k).flat_map(move |j| data[(j * n + i) * size..][..size].to_vec())).collect()
+}
+
+fn check(net: &Net, file: &str) -> Vec<String> {
+    let place = format!("{}/{file}", net.name);
+    if place=="lrn/legacy" {return vec![];}
+    let graph = net.graph(file);
+    let image = layer::image_input(&graph).expect(&place);
+    let score = layer::score(&graph, None).expect(&place);
+    let layer = layer::automatic(&graph, image, &score).expect(&place);
+    let mut wrong = Vec::new();
+    let expected = net.info["layer"][file].as_str().unwrap_or_default();
+    if graph.value(layer).name != expected {
+        wrong.push(format!("{place}: automatic layer {:?}, not {expected:?}", graph.value(layer).name));
+    }
+    let classes = net.array("classes");
+    let (k, n) = (classes.data.len(), net.array("x").shape[0]);
+    let target: Vec<i64> = (0..n).flat_map(|_| classes.data.iter().map(|&c| c as i64)).collect();
+    let asked = formulas(image, layer);
+    let list: Vec<Formula> = asked.iter().map(|(_, f)| *f).collect();
+    let derived = derive(&graph, image, &score, Classes { top: 0, given: k }, &list)
+        .unwrap_or_else(|e| panic!("{place}: {e}"));
+    let engine = engine("rten", EngineOptions::default()).expect("rten is always there");
+    let program = load(engine.as_ref(), &derived.graph).unwrap_or_else(|e| panic!("{place}: {e}"));
+    let name = &graph.value(image).name;
+    let inputs = [
+        (name.as_str(), net.array("x").tensor()),
+        (TARGET, Tensor::i64(&[n, k], &target).expect("whole")),
+    ];
+    let outputs = program.run(&inputs).unwrap_or_else(|e| panic!("{place}: {e}"));
+    let mut compare = |what: &str, got: &Tensor, expected: Vec<f64>| {
+        let error = relative_l2(&got.to_f64s(), &expected);
+        if !(error <= TOLERANCE) {
+            wrong.push(format!("{place}: {what} differs by {error:.2e}"));
+        }
+    };
+    let scores = if net.arrays.contains_key("logits") { "logits" } else { "scores" };
+    compare("scores", &outputs[0], net.array(scores).data.clone());
+    for (i, (what, _)) in asked.iter().enumerate() {
+        compare(what, &outputs[2 + 2 * i], per_image(&net.array(what).data, k, n));
+    }
+    wrong
+}
+
+#[test]
+fn derived_graphs_agree_with_pytorch() {
+    let mut wrong = Vec::new();
+    let mut checked = 0;
+    for net in nets() {
+        for file in net.files() {
+            checked += 1;
+            wrong.extend(check(&net, &file));
+        }
+    }
+    assert!(checked > 60, "only {checked} files");
+    assert!(wrong.is_empty(), "{} of {checked} files:\n{}", wrong.len(), wrong.join("\n"));
+}

@@ -1,0 +1,217 @@
+//! The reverse sweep: sends a signal from a value back to earlier values, node by node.
+//!
+//! The sweep walks the nodes between the target and the values to read in reverse, asks the rule
+//! of each op for the signals of its operands, un-broadcasts them and adds them up. Rules are
+//! written for one cotangent with ordinary ops; [`lift`] makes them work on several at once.
+
+mod layout;
+mod lift;
+mod linear;
+mod pointwise;
+mod pool;
+mod reduce;
+mod rules;
+
+use std::collections::{HashMap, HashSet};
+
+use crate::emit::Emit;
+use crate::error::{Error, Result};
+use crate::graph::{Build, Graph, NodeId, ValueId};
+use crate::op::Op;
+use crate::shape::{Dim, Shape};
+use crate::tensor::{DType, Tensor};
+
+pub use pointwise::is_relu;
+pub(crate) use reduce::lrn_base;
+pub use rules::{ReluRule, Rules};
+
+/// A signal at a value of the graph.
+#[derive(Clone, Copy, Debug)]
+pub struct Seed {
+    /// The value where the sweep starts.
+    pub target: ValueId,
+    /// The cotangent there: the shape of `target`, behind an axis of `copies` if there is one.
+    pub cotangent: ValueId,
+    /// The number of cotangents, when they have a leading axis of their own.
+    pub copies: Option<usize>,
+}
+
+/// What a sweep returns.
+#[derive(Clone, Debug)]
+pub struct Swept {
+    /// One signal per value read, with the copies axis if the seed had one.
+    pub signals: Vec<ValueId>,
+    /// Nodes of the ReLU family that the ReLU rule acted on.
+    pub ruled: Vec<NodeId>,
+    /// Activations on the path that the ReLU rule does not apply to.
+    pub unruled: Vec<NodeId>,
+}
+
+/// Sweeps from `seed` back to the values `read_at`.
+///
+/// # Errors
+/// [`Error::NotDifferentiable`] lists every node on the way that has no rule;
+/// [`Error::Unfit`] when no signal arrives at a value.
+pub fn backward(build: &mut Build, seed: Seed, read_at: &[ValueId], rules: Rules) -> Result<Swept> {
+    let graph = build.graph().clone();
+    let path = Path::between(&graph, read_at, seed.target);
+    refuse(&graph, &path)?;
+
+    let mut lifted = HashSet::new();
+    if seed.copies.is_some() {
+        lifted.insert(seed.cotangent);
+    }
+    let mut sweep = Sweep { build, graph: &graph, path: &path.nodes, rules, copies: seed.copies, lifted };
+    let mut signals: HashMap<ValueId, ValueId> = HashMap::from([(seed.target, seed.cotangent)]);
+    let (mut ruled, mut unruled) = (Vec::new(), Vec::new());
+    for &id in path.nodes.iter().rev() {
+        let node = graph.node(id);
+        let arrived: Vec<Option<ValueId>> =
+            node.outputs.iter().map(|o| o.and_then(|o| signals.get(&o).copied())).collect();
+        if arrived.iter().all(Option::is_none) {
+            continue;
+        }
+        if rules.relu != ReluRule::Gradient {
+            match pointwise::family(&graph, &path.nodes, node) {
+                pointwise::Family::Relu => ruled.push(id),
+                pointwise::Family::Smooth => unruled.push(id),
+                pointwise::Family::Other => {}
+            }
+        }
+        let wanted: Vec<bool> =
+            node.inputs.iter().map(|i| i.is_some_and(|i| path.values.contains(&i))).collect();
+        let sent = rules::backward(&mut sweep, node, &arrived, &wanted)?;
+        for (input, signal) in node.inputs.iter().zip(sent) {
+            let (Some(input), Some(signal)) = (*input, signal) else { continue };
+            if !path.values.contains(&input) {
+                continue;
+            }
+            let signal = sweep.unbroadcast(signal, &graph.shape(input)?.clone())?;
+            let total = match signals.get(&input) {
+                Some(&before) => sweep.add(before, signal)?,
+                None => signal,
+            };
+            signals.insert(input, total);
+        }
+    }
+    let arrived = read_at.iter().map(|id| signals.get(id).copied().ok_or_else(|| stopped(&graph, *id)));
+    Ok(Swept { signals: arrived.collect::<Result<_>>()?, ruled, unruled })
+}
+
+fn stopped(graph: &Graph, id: ValueId) -> Error {
+    Error::unfit(
+        format!("no gradient reaches {:?} from the score", graph.value(id).name),
+        "the score does not depend on it, or a rounding, comparison or index stops the gradient; choose another --layer",
+    )
+}
+
+/// The values and nodes that lie on a way from the values read to the target.
+struct Path {
+    values: HashSet<ValueId>,
+    nodes: Vec<NodeId>,
+}
+
+impl Path {
+    fn between(graph: &Graph, from: &[ValueId], to: ValueId) -> Path {
+        let mut values: HashSet<ValueId> = from.iter().copied().collect();
+        let mut forward = Vec::new();
+        for (id, node) in graph.nodes() {
+            if node.inputs.iter().flatten().any(|i| values.contains(i)) {
+                let carries = |o: &&ValueId| {
+                    let dtype = graph.value(**o).dtype;
+                    dtype.is_none_or(DType::is_float) || matches!(node.op, Op::QuantizeLinear { .. })
+                };
+                let outputs: Vec<ValueId> = node.outputs.iter().flatten().filter(carries).copied().collect();
+                if !outputs.is_empty() {
+                    values.extend(outputs);
+                    forward.push(id);
+                }
+            }
+        }
+        let mut needed = HashSet::from([to]);
+        let mut nodes = Vec::new();
+        for id in forward.into_iter().rev() {
+            let node = graph.node(id);
+            if node.outputs.iter().flatten().any(|o| needed.contains(o)) {
+                needed.extend(node.inputs.iter().flatten().filter(|i| values.contains(i)));
+                nodes.push(id);
+            }
+        }
+        nodes.reverse();
+        values.retain(|v| needed.contains(v));
+        Path { values, nodes }
+    }
+}
+
+fn refuse(graph: &Graph, path: &Path) -> Result<()> {
+    let nodes: Vec<String> = path
+        .nodes
+        .iter()
+        .filter_map(|&id| {
+            let node = graph.node(id);
+            let wanted: Vec<bool> =
+                node.inputs.iter().map(|i| i.is_some_and(|i| path.values.contains(&i))).collect();
+            rules::refusal(&node.op, &wanted).map(|why| format!("{}: {why}", node.place()))
+        })
+        .collect();
+    if nodes.is_empty() { Ok(()) } else { Err(Error::NotDifferentiable { nodes }) }
+}
+
+/// The sweep in progress: emits nodes, lifted over the copies axis where an operand is.
+pub(crate) struct Sweep<'a> {
+    build: &'a mut Build,
+    /// The graph that is being differentiated.
+    pub graph: &'a Graph,
+    /// The nodes that are swept.
+    pub path: &'a [NodeId],
+    /// The rules that are in force.
+    pub rules: Rules,
+    copies: Option<usize>,
+    lifted: HashSet<ValueId>,
+}
+
+impl Sweep<'_> {
+    /// Sums a signal over the axes along which `shape` was broadcast.
+    fn unbroadcast(&mut self, signal: ValueId, shape: &Shape) -> Result<ValueId> {
+        let from = self.shape(signal)?;
+        if from == *shape {
+            return Ok(signal);
+        }
+        let extra = from.rank() - shape.rank();
+        let axes: Vec<usize> = (0..from.rank())
+            .filter(|&i| i < extra || (shape.0[i - extra] == Dim::Fixed(1) && from.0[i] != Dim::Fixed(1)))
+            .collect();
+        let summed = if axes.is_empty() { signal } else { self.sum(signal, &axes, true)? };
+        self.reshape(summed, shape.clone())
+    }
+}
+
+impl Emit for Sweep<'_> {
+    fn emit(&mut self, op: Op, inputs: &[ValueId]) -> Result<ValueId> {
+        let lifted: Vec<bool> = inputs.iter().map(|i| self.lifted.contains(i)).collect();
+        match self.copies {
+            Some(copies) if lifted.contains(&true) => {
+                let result = lift::lift(self.build, copies, op, inputs, &lifted)?;
+                self.lifted.insert(result);
+                Ok(result)
+            }
+            _ => self.build.emit(op, inputs),
+        }
+    }
+
+    fn constant(&mut self, tensor: Tensor) -> ValueId {
+        self.build.constant(tensor)
+    }
+
+    fn shape(&self, id: ValueId) -> Result<Shape> {
+        let mut shape = self.build.shape(id)?;
+        if self.lifted.contains(&id) {
+            shape.0.remove(0);
+        }
+        Ok(shape)
+    }
+
+    fn dtype(&self, id: ValueId) -> DType {
+        self.build.dtype(id)
+    }
+}

@@ -1,0 +1,386 @@
+//! Rules of element-wise ops, the three ReLU rules among them.
+
+use super::Sweep;
+use super::rules::{ReluRule, Sent};
+use crate::emit::Emit;
+use crate::error::Result;
+use crate::graph::{Graph, Node, NodeId, ValueId};
+use crate::op::{BinaryFn, CompareFn, Op, UnaryFn};
+use crate::shape::{Dim, Shape};
+use crate::tensor::DType;
+
+/// What a node is to the ReLU rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    /// The ReLU rule acts on it.
+    Relu,
+    /// A nonlinear activation that keeps its derivative.
+    Smooth,
+    /// Not an activation.
+    Other,
+}
+
+/// Whether the node belongs to the ReLU family: ReLU, Clip, LeakyReLU, PReLU and max(x, 0), but
+/// not the clip that is the gate of a hard-swish or hard-sigmoid.
+pub fn is_relu(graph: &Graph, node: &Node) -> bool {
+    let all: Vec<NodeId> = graph.nodes().map(|(id, _)| id).collect();
+    family(graph, &all, node) == Family::Relu
+}
+
+/// What a node is to the ReLU rules, among the nodes `path` of the graph.
+pub(super) fn family(graph: &Graph, path: &[NodeId], node: &Node) -> Family {
+    match node.op {
+        Op::Unary(UnaryFn::Relu | UnaryFn::LeakyRelu(_)) | Op::PRelu => Family::Relu,
+        Op::Unary(UnaryFn::Clip { .. }) if is_gate(graph, path, node) => Family::Smooth,
+        Op::Unary(UnaryFn::Clip { .. }) => Family::Relu,
+        Op::Binary(BinaryFn::Max) if rectified(graph, node).is_some() => Family::Relu,
+        Op::Unary(
+            UnaryFn::Elu(_)
+            | UnaryFn::Gelu
+            | UnaryFn::GeluTanh
+            | UnaryFn::HardSigmoid { .. }
+            | UnaryFn::HardSwish
+            | UnaryFn::Sigmoid
+            | UnaryFn::Softplus
+            | UnaryFn::Tanh,
+        ) => Family::Smooth,
+        _ => Family::Other,
+    }
+}
+
+/// The operand that `max(x, 0)` rectifies.
+fn rectified(graph: &Graph, node: &Node) -> Option<usize> {
+    let zero = |i: usize| {
+        let constant = graph.value(node.inputs[i]?).constant.as_ref()?;
+        (constant.len() == 1 && constant.to_f64s() == [0.0]).then_some(1 - i)
+    };
+    zero(1).or_else(|| zero(0))
+}
+
+/// Whether a clip is scaled by constants and then multiplies another value: the gate of a
+/// hard-swish or of a squeeze-and-excitation block.
+fn is_gate(graph: &Graph, path: &[NodeId], node: &Node) -> bool {
+    let Some(mut value) = node.outputs.first().copied().flatten() else { return false };
+    loop {
+        let mut users = path.iter().map(|&id| graph.node(id)).filter(|n| n.inputs.contains(&Some(value)));
+        let (Some(user), None) = (users.next(), users.next()) else { return false };
+        let constant = |i: &Option<ValueId>| i.is_some_and(|i| graph.value(i).constant.is_some());
+        match user.op {
+            Op::Binary(BinaryFn::Mul) if !user.inputs.iter().any(constant) => return true,
+            Op::Binary(BinaryFn::Mul | BinaryFn::Div) => match user.outputs[..] {
+                [Some(next)] => value = next,
+                _ => return false,
+            },
+            _ => return false,
+        }
+    }
+}
+
+/// The signal through the ReLU family: `derivative` is φ′(x) as a condition where it is 0 or 1, or as a factor.
+fn relu(sweep: &mut Sweep<'_>, g: ValueId, derivative: Derivative) -> Result<ValueId> {
+    let g = match sweep.rules.relu {
+        ReluRule::Gradient => g,
+        ReluRule::Deconvnet | ReluRule::Guided => sweep.unary(UnaryFn::Relu, g)?,
+    };
+    match (sweep.rules.relu, derivative) {
+        (ReluRule::Deconvnet, _) => Ok(g),
+        (_, Derivative::Where(condition)) => sweep.keep_where(condition, g),
+        (_, Derivative::Times(factor)) => sweep.mul(g, factor),
+    }
+}
+
+enum Derivative {
+    Where(ValueId),
+    Times(ValueId),
+}
+
+pub(super) fn unary(sweep: &mut Sweep<'_>, node: &Node, f: UnaryFn, g: ValueId) -> Result<Option<ValueId>> {
+    let x = node.input(0)?;
+    let y = node.outputs.first().copied().flatten().unwrap_or(x);
+    if family(sweep.graph, sweep.path, node) != Family::Relu {
+        let derivative = smooth(sweep, f, x, y)?;
+        return match (f, derivative) {
+            (UnaryFn::Neg, _) => sweep.unary(UnaryFn::Neg, g).map(Some),
+            (_, Some(Derivative::Where(condition))) => sweep.keep_where(condition, g).map(Some),
+            (_, Some(Derivative::Times(factor))) => sweep.mul(g, factor).map(Some),
+            (_, None) => Ok(None),
+        };
+    }
+    let derivative = match f {
+        UnaryFn::Relu => Derivative::Where(sweep.compare(y, CompareFn::Greater, 0.0)?),
+        UnaryFn::Clip { min, max } => match inside(sweep, y, min, max)? {
+            Some(condition) => Derivative::Where(condition),
+            None => return Ok(Some(g)),
+        },
+        UnaryFn::LeakyRelu(slope) => Derivative::Times(leak(sweep, x, slope)?),
+        _ => return Ok(None),
+    };
+    relu(sweep, g, derivative).map(Some)
+}
+
+/// `[min < y < max]`, from the output of a clip; `None` where nothing is clipped.
+fn inside(sweep: &mut Sweep<'_>, y: ValueId, min: f32, max: f32) -> Result<Option<ValueId>> {
+    let above = match min == f32::NEG_INFINITY {
+        true => None,
+        false => Some(sweep.compare(y, CompareFn::Greater, min)?),
+    };
+    let below = match max == f32::INFINITY {
+        true => None,
+        false => Some(sweep.compare(y, CompareFn::Less, max)?),
+    };
+    match (above, below) {
+        (Some(a), Some(b)) => sweep.emit(Op::Binary(BinaryFn::And), &[a, b]).map(Some),
+        (a, b) => Ok(a.or(b)),
+    }
+}
+
+/// 1 where `x > 0`, `slope` elsewhere.
+fn leak(sweep: &mut Sweep<'_>, x: ValueId, slope: f32) -> Result<ValueId> {
+    let positive = sweep.compare(x, CompareFn::Greater, 0.0)?;
+    let (one, slope) = (sweep.scalar(x, 1.0)?, sweep.scalar(x, slope)?);
+    sweep.emit(Op::Where, &[positive, one, slope])
+}
+
+/// The derivative of an element-wise function; `None` where it is 0 everywhere.
+fn smooth(sweep: &mut Sweep<'_>, f: UnaryFn, x: ValueId, y: ValueId) -> Result<Option<Derivative>> {
+    let s = sweep;
+    let factor = match f {
+        UnaryFn::Abs => s.unary(UnaryFn::Sign, x)?,
+        UnaryFn::Cos => {
+            let sin = s.unary(UnaryFn::Sin, x)?;
+            s.unary(UnaryFn::Neg, sin)?
+        }
+        UnaryFn::Sin => s.unary(UnaryFn::Cos, x)?,
+        UnaryFn::Elu(alpha) => {
+            let below = s.shift(y, alpha)?;
+            let positive = s.compare(x, CompareFn::Greater, 0.0)?;
+            let one = s.scalar(x, 1.0)?;
+            s.emit(Op::Where, &[positive, one, below])?
+        }
+        UnaryFn::Erf => {
+            let bell = gauss(s, x, -1.0)?;
+            s.scale(bell, std::f32::consts::FRAC_2_SQRT_PI)?
+        }
+        UnaryFn::Exp => y,
+        UnaryFn::Log => s.unary(UnaryFn::Reciprocal, x)?,
+        UnaryFn::Reciprocal => {
+            let square = s.mul(y, y)?;
+            s.unary(UnaryFn::Neg, square)?
+        }
+        UnaryFn::Sqrt => {
+            let root = s.unary(UnaryFn::Reciprocal, y)?;
+            s.scale(root, 0.5)?
+        }
+        UnaryFn::Sigmoid => {
+            let square = s.mul(y, y)?;
+            s.sub(y, square)?
+        }
+        UnaryFn::Tanh => {
+            let square = s.mul(y, y)?;
+            let one = s.scalar(y, 1.0)?;
+            s.sub(one, square)?
+        }
+        UnaryFn::Softplus => s.unary(UnaryFn::Sigmoid, x)?,
+        UnaryFn::Gelu => {
+            // Φ(x) + x·φ(x)
+            let root = s.scale(x, std::f32::consts::FRAC_1_SQRT_2)?;
+            let erf = s.unary(UnaryFn::Erf, root)?;
+            let up = s.shift(erf, 1.0)?;
+            let cdf = s.scale(up, 0.5)?;
+            let bell = gauss(s, x, -0.5)?;
+            let pdf = s.scale(bell, 0.398_942_3)?;
+            let tail = s.mul(x, pdf)?;
+            s.add(cdf, tail)?
+        }
+        UnaryFn::GeluTanh => gelu_tanh(s, x)?,
+        UnaryFn::HardSigmoid { alpha, .. } => {
+            let Some(open) = inside(s, y, 0.0, 1.0)? else { return Ok(None) };
+            let slope = s.scalar(x, alpha)?;
+            s.keep_where(open, slope)?
+        }
+        UnaryFn::HardSwish => {
+            // 0 below −3, 1 above 3, x/3 + 1/2 between
+            let line = s.scale(x, 1.0 / 3.0)?;
+            let line = s.shift(line, 0.5)?;
+            let up = s.compare(x, CompareFn::Less, 3.0)?;
+            let one = s.scalar(x, 1.0)?;
+            let capped = s.emit(Op::Where, &[up, line, one])?;
+            let open = s.compare(x, CompareFn::Greater, -3.0)?;
+            s.keep_where(open, capped)?
+        }
+        UnaryFn::Clip { min, max } => {
+            return Ok(Some(match inside(s, y, min, max)? {
+                Some(condition) => Derivative::Where(condition),
+                None => Derivative::Times(s.scalar(x, 1.0)?),
+            }));
+        }
+        UnaryFn::Neg | UnaryFn::Relu | UnaryFn::LeakyRelu(_) => return Ok(None),
+        UnaryFn::Ceil | UnaryFn::Floor | UnaryFn::Not | UnaryFn::Round | UnaryFn::Sign => return Ok(None),
+    };
+    Ok(Some(Derivative::Times(factor)))
+}
+
+/// `exp(factor · x²)`
+fn gauss(s: &mut Sweep<'_>, x: ValueId, factor: f32) -> Result<ValueId> {
+    let square = s.mul(x, x)?;
+    let power = s.scale(square, factor)?;
+    s.unary(UnaryFn::Exp, power)
+}
+
+/// With u = √(2/π)·(x + c·x³): ½(1 + tanh u) + ½·x·(1 − tanh² u)·√(2/π)·(1 + 3c·x²), c = 0.044715.
+fn gelu_tanh(s: &mut Sweep<'_>, x: ValueId) -> Result<ValueId> {
+    const ROOT: f32 = 0.797_884_6;
+    const C: f32 = 0.044_715;
+    let square = s.mul(x, x)?;
+    let cubic = s.scale(square, C)?;
+    let cubic = s.shift(cubic, 1.0)?;
+    let inner = s.mul(x, cubic)?;
+    let inner = s.scale(inner, ROOT)?;
+    let tanh = s.unary(UnaryFn::Tanh, inner)?;
+    let up = s.shift(tanh, 1.0)?;
+    let first = s.scale(up, 0.5)?;
+    let tanh_square = s.mul(tanh, tanh)?;
+    let one = s.scalar(x, 1.0)?;
+    let sech = s.sub(one, tanh_square)?;
+    let slope = s.scale(square, 3.0 * C)?;
+    let slope = s.shift(slope, 1.0)?;
+    let slope = s.scale(slope, 0.5 * ROOT)?;
+    let second = s.mul(sech, slope)?;
+    let second = s.mul(x, second)?;
+    s.add(first, second)
+}
+
+pub(super) fn prelu(s: &mut Sweep<'_>, node: &Node, g: ValueId, wanted: &[bool]) -> Result<Sent> {
+    let (x, slope) = (node.input(0)?, node.input(1)?);
+    let positive = s.compare(x, CompareFn::Greater, 0.0)?;
+    let one = s.scalar(x, 1.0)?;
+    let factor = s.emit(Op::Where, &[positive, one, slope])?;
+    let to_x = relu(s, g, Derivative::Times(factor))?;
+    let to_slope = match wanted.get(1) {
+        Some(true) => {
+            let product = s.mul(g, x)?;
+            let zero = s.scalar(x, 0.0)?;
+            Some(s.emit(Op::Where, &[positive, zero, product])?)
+        }
+        _ => None,
+    };
+    Ok(vec![Some(to_x), to_slope])
+}
+
+pub(super) fn binary(
+    s: &mut Sweep<'_>,
+    node: &Node,
+    f: BinaryFn,
+    g: ValueId,
+    wanted: &[bool],
+) -> Result<Sent> {
+    let (a, b) = (node.input(0)?, node.input(1)?);
+    let mut sent = vec![None, None];
+    for (i, sent) in sent.iter_mut().enumerate() {
+        if wanted[i] {
+            *sent = operand(s, node, f, g, [a, b], i)?;
+        }
+    }
+    Ok(sent)
+}
+
+/// The signal of operand `i`.
+fn operand(
+    s: &mut Sweep<'_>,
+    node: &Node,
+    f: BinaryFn,
+    g: ValueId,
+    [a, b]: [ValueId; 2],
+    i: usize,
+) -> Result<Option<ValueId>> {
+    let other = if i == 0 { b } else { a };
+    Ok(Some(match (f, i) {
+        (BinaryFn::Add, _) | (BinaryFn::Sub, 0) => g,
+        (BinaryFn::Sub, _) => s.unary(UnaryFn::Neg, g)?,
+        (BinaryFn::Mul, _) => s.mul(g, other)?,
+        (BinaryFn::Div, 0) => s.div(g, b)?,
+        (BinaryFn::Div, _) => {
+            // −g·a/b², from y = a/b
+            let y = node.outputs.first().copied().flatten().unwrap_or(a);
+            let share = s.div(y, b)?;
+            let share = s.mul(g, share)?;
+            s.unary(UnaryFn::Neg, share)?
+        }
+        (BinaryFn::Pow, 0) => {
+            let one = s.scalar(b, 1.0)?;
+            let lower = s.sub(b, one)?;
+            let power = s.emit(Op::Binary(BinaryFn::Pow), &[a, lower])?;
+            let slope = s.mul(b, power)?;
+            s.mul(g, slope)?
+        }
+        (BinaryFn::Pow, _) => {
+            let y = node.outputs.first().copied().flatten().unwrap_or(a);
+            let log = s.unary(UnaryFn::Log, a)?;
+            let slope = s.mul(y, log)?;
+            s.mul(g, slope)?
+        }
+        (BinaryFn::Max | BinaryFn::Min, _) => {
+            // The first operand wins only where it is strictly beyond the second, so that each cell's
+            // signal goes one way; a constant operand plays the second, so that max(x, 0)′ is [x > 0].
+            let constant = |id: ValueId| s.graph.value(id).constant.is_some();
+            let first = usize::from(constant(a) && !constant(b));
+            let beyond = if f == BinaryFn::Max { CompareFn::Greater } else { CompareFn::Less };
+            let wins = s.emit(Op::Compare(beyond), &[[a, b][first], [b, a][first]])?;
+            match i == first {
+                true if rectified(s.graph, node) == Some(i) && f == BinaryFn::Max => {
+                    relu(s, g, Derivative::Where(wins))?
+                }
+                true => s.keep_where(wins, g)?,
+                false => {
+                    let loses = s.unary(UnaryFn::Not, wins)?;
+                    s.keep_where(loses, g)?
+                }
+            }
+        }
+        (BinaryFn::And | BinaryFn::Or, _) => return Ok(None),
+    }))
+}
+
+/// `Where`: to the chosen operand.
+pub(super) fn choose(s: &mut Sweep<'_>, node: &Node, g: ValueId) -> Result<Sent> {
+    let condition = node.input(0)?;
+    let to_a = s.keep_where(condition, g)?;
+    let inverse = s.unary(UnaryFn::Not, condition)?;
+    let to_b = s.keep_where(inverse, g)?;
+    Ok(vec![None, Some(to_a), Some(to_b)])
+}
+
+pub(super) fn cast(s: &mut Sweep<'_>, node: &Node, g: ValueId) -> Result<ValueId> {
+    let from = s.dtype(node.input(0)?);
+    if s.dtype(g) == from { Ok(g) } else { s.emit(Op::Cast(from), &[g]) }
+}
+
+/// Straight through inside the clip range. The signal at the integer is kept in units of the
+/// de-quantised value, so that a quantise–de-quantise pair passes it on unchanged.
+pub(super) fn quantize(s: &mut Sweep<'_>, node: &Node, g: ValueId) -> Result<ValueId> {
+    let q = node.outputs.first().copied().flatten().unwrap_or(node.input(0)?);
+    let (low, high) = match s.dtype(q) {
+        DType::I8 => (i8::MIN.into(), i8::MAX.into()),
+        DType::U8 => (u8::MIN.into(), u8::MAX.into()),
+        DType::I16 => (i16::MIN.into(), i16::MAX.into()),
+        DType::U16 => (u16::MIN.into(), u16::MAX.into()),
+        _ => return Ok(g),
+    };
+    let level = s.emit(Op::Cast(DType::F32), &[q])?;
+    match inside(s, level, low, high)? {
+        Some(open) => s.keep_where(open, g),
+        None => Ok(g),
+    }
+}
+
+/// See [`quantize`].
+pub(super) fn dequantize(_: &mut Sweep<'_>, _: &Node, g: ValueId) -> Result<ValueId> {
+    Ok(g)
+}
+
+/// A vector over axis `axis` shaped to broadcast with values of rank `rank`.
+pub(super) fn along(s: &mut Sweep<'_>, vector: ValueId, axis: usize, rank: usize) -> Result<ValueId> {
+    let mut dims = vec![Dim::Fixed(1); rank];
+    dims[axis] = s.shape(vector)?.0[0];
+    s.reshape(vector, Shape(dims))
+}

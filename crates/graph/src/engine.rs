@@ -1,0 +1,41 @@
+//! What an engine is to the compiler: something that loads model bytes and runs them.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+/// An ONNX model as bytes: the protobuf, and the files beside it that it names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModelBytes {
+    /// The encoded `ModelProto`.
+    pub proto: Bytes,
+    /// External data by location; shared, never copied into the protobuf.
+    pub external: BTreeMap<String, Bytes>,
+}
+
+/// Loads models.
+pub trait Engine: Send + Sync {
+    /// The engine's name on the command line.
+    fn name(&self) -> &'static str;
+
+    /// Its version.
+    fn version(&self) -> String;
+
+    /// Makes a model ready to run.
+    ///
+    /// # Errors
+    /// When the engine cannot load it.
+    fn load(&self, model: ModelBytes) -> Result<Box<dyn Program>>;
+}
+
+/// A loaded model.
+pub trait Program: Send + Sync {
+    /// Runs the model on named inputs and returns the outputs in the model's order.
+    ///
+    /// # Errors
+    /// When inputs do not fit, or the engine fails.
+    fn run(&self, inputs: &[(&str, Tensor)]) -> Result<Vec<Tensor>>;
+}

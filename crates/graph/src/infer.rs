@@ -1,0 +1,505 @@
+//! The type, shape and known integers of every result, from those of the operands.
+
+use crate::graph::Value;
+use crate::ints;
+use crate::op::{Conv, Op, PadMode, Scalar, Window};
+use crate::shape::{Dim, Int, MAX_INTS, Shape};
+use crate::tensor::{DType, Tensor};
+
+/// What inference tells of a result.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Inferred {
+    pub dtype: Option<DType>,
+    pub shape: Option<Shape>,
+    pub ints: Option<Vec<Int>>,
+}
+
+type Told<T> = Result<T, String>;
+
+/// What is known of a constant.
+pub(crate) fn of_constant(tensor: &Tensor) -> Inferred {
+    let ints = match tensor.dtype() {
+        DType::I64 | DType::I32 if tensor.len() <= MAX_INTS => {
+            tensor.to_i64s().map(|v| v.into_iter().map(Int::Lit).collect())
+        }
+        _ => None,
+    };
+    Inferred { dtype: Some(tensor.dtype()), shape: Some(Shape::fixed(tensor.shape())), ints }
+}
+
+/// Infers the results of `op`.
+pub(crate) fn infer(op: &Op, operands: &[Option<&Value>]) -> Told<Vec<Inferred>> {
+    let arity = arity(op);
+    if operands.len() > arity.1 || operands.len() < arity.0 {
+        return Err(format!("takes {} to {} operands", arity.0, arity.1));
+    }
+    if operands.iter().take(arity.0).any(Option::is_none) {
+        return Err("a required operand is missing".into());
+    }
+    let dtype = result_dtype(op, operands)?;
+    let shapes: Option<Vec<&Shape>> = operands.iter().flatten().map(|v| v.shape.as_ref()).collect();
+    let mut results = match (op, shapes) {
+        (Op::Opaque(_), _) => Vec::new(),
+        // Behind an opaque node a shape may be unknown; then so are the results' (that many are listed).
+        (Op::Reshape { to }, _) => vec![Some(to.clone())],
+        (Op::Split { sizes, .. }, None) => vec![None; sizes.len()],
+        (Op::TopK { .. }, None) => vec![None, None],
+        (_, None) => vec![None],
+        (_, Some(shapes)) => result_shapes(op, operands, &shapes)?.into_iter().map(Some).collect(),
+    };
+    if let (Op::Reshape { to }, Some(Some(from))) =
+        (op, operands.first().map(|v| v.and_then(|v| v.shape.as_ref())))
+        && let (Some(a), Some(b)) = (from.elements(), to.elements())
+        && a != b
+    {
+        return Err(format!("{from} does not have the elements of {to}"));
+    }
+    let ints = ints::known(op, operands, results.first().and_then(Option::as_ref));
+    let count = results.len();
+    Ok(results
+        .drain(..)
+        .enumerate()
+        .map(|(i, shape)| Inferred {
+            dtype: if matches!(op, Op::TopK { .. }) && i == 1 { Some(DType::I64) } else { dtype },
+            shape,
+            ints: if count == 1 { ints.clone() } else { None },
+        })
+        .collect())
+}
+
+/// The least and the largest number of operands.
+fn arity(op: &Op) -> (usize, usize) {
+    match op {
+        Op::Unary(_)
+        | Op::Cast(_)
+        | Op::Identity
+        | Op::Dropout
+        | Op::Lrn(_)
+        | Op::Softmax { .. }
+        | Op::LogSoftmax { .. }
+        | Op::MaxPool(_)
+        | Op::AveragePool { .. }
+        | Op::GlobalAveragePool
+        | Op::GlobalMaxPool
+        | Op::Reduce { .. }
+        | Op::ArgMax { .. }
+        | Op::TopK { .. }
+        | Op::Reshape { .. }
+        | Op::Flatten { .. }
+        | Op::Transpose { .. }
+        | Op::Split { .. }
+        | Op::Slice(_)
+        | Op::Pad { .. }
+        | Op::Squeeze { .. }
+        | Op::Unsqueeze { .. }
+        | Op::Expand { .. }
+        | Op::DepthToSpace { .. }
+        | Op::Resize(_)
+        | Op::Shape { .. }
+        | Op::ConstantOfShape(_) => (1, 1),
+        Op::Binary(_) | Op::Compare(_) | Op::PRelu | Op::MatMul | Op::Gather { .. } => (2, 2),
+        Op::Conv(_)
+        | Op::ConvTranspose(_)
+        | Op::Gemm(_)
+        | Op::DequantizeLinear { .. }
+        | Op::QuantizeLinear { .. } => (2, 3),
+        Op::Where | Op::Range => (3, 3),
+        Op::BatchNorm { .. } => (5, 5),
+        Op::Concat { .. } => (1, usize::MAX),
+        Op::Opaque(_) => (0, usize::MAX),
+    }
+}
+
+fn result_dtype(op: &Op, operands: &[Option<&Value>]) -> Told<Option<DType>> {
+    let dtype = |i: usize| operands.get(i).copied().flatten().and_then(|v| v.dtype);
+    Ok(match op {
+        Op::Cast(to) => Some(*to),
+        Op::Compare(_) => Some(DType::Bool),
+        Op::Shape { .. } | Op::ArgMax { .. } => Some(DType::I64),
+        Op::ConstantOfShape(Scalar::F32(_)) => Some(DType::F32),
+        Op::ConstantOfShape(Scalar::I64(_)) => Some(DType::I64),
+        Op::ConstantOfShape(Scalar::Bool(_)) => Some(DType::Bool),
+        Op::QuantizeLinear { to, .. } => Some(*to),
+        Op::DequantizeLinear { .. } | Op::Where => dtype(1),
+        Op::Opaque(_) => None,
+        Op::Binary(_) | Op::PRelu | Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul | Op::Gemm(_) => {
+            match (dtype(0), dtype(1)) {
+                (Some(a), Some(b)) if a != b => return Err(format!("{a} and {b} do not mix")),
+                (a, b) => a.or(b),
+            }
+        }
+        _ => dtype(0),
+    })
+}
+
+fn result_shapes(op: &Op, operands: &[Option<&Value>], shapes: &[&Shape]) -> Told<Vec<Shape>> {
+    let x = shapes.first().copied().cloned().unwrap_or_default();
+    let one = |s: Shape| Ok(vec![s]);
+    match op {
+        Op::Unary(_)
+        | Op::Cast(_)
+        | Op::Identity
+        | Op::Dropout
+        | Op::Lrn(_)
+        | Op::DequantizeLinear { .. }
+        | Op::QuantizeLinear { .. } => one(x),
+        Op::Softmax { axis } | Op::LogSoftmax { axis } => {
+            within(*axis, x.rank())?;
+            one(x)
+        }
+        Op::PRelu => match x.broadcast(shapes[1]) {
+            Some(s) if s == x => one(x),
+            _ => Err(format!("slope {} does not broadcast to {x}", shapes[1])),
+        },
+        Op::Binary(_) | Op::Compare(_) => one(broadcast(&x, shapes[1])?),
+        Op::Where => one(broadcast(&broadcast(&x, shapes[1])?, shapes[2])?),
+        Op::Conv(conv) => {
+            let w = fixed(shapes[1], "the weights")?;
+            let spatial = conv_geometry(conv, &x, &w)?;
+            let seen = w[1].checked_mul(conv.groups).ok_or("too many channels")?;
+            if x.0[1] != Dim::Fixed(seen) || conv.groups == 0 || w[0] % conv.groups != 0 {
+                return Err(format!("{x} does not have the channels of weights {}", shapes[1]));
+            }
+            let mut dims = vec![x.0[0], Dim::Fixed(w[0])];
+            for (i, n) in spatial.into_iter().enumerate() {
+                let window = [w[i + 2], conv.strides[i], conv.dilations[i]];
+                dims.push(Dim::Fixed(windows(n, window, conv.pads[i], false)?));
+            }
+            one(Shape(dims))
+        }
+        Op::ConvTranspose(t) => {
+            let w = fixed(shapes[1], "the weights")?;
+            let spatial = conv_geometry(&t.conv, &x, &w)?;
+            if x.0[1] != Dim::Fixed(w[0]) || t.conv.groups == 0 || w[0] % t.conv.groups != 0 {
+                return Err(format!("{x} does not have the channels of weights {}", shapes[1]));
+            }
+            if t.output_padding.len() != spatial.len() {
+                return Err("output_padding does not fit the spatial axes".into());
+            }
+            let channels = w[1].checked_mul(t.conv.groups).ok_or("too many channels")?;
+            let mut dims = vec![x.0[0], Dim::Fixed(channels)];
+            for (i, n) in spatial.into_iter().enumerate() {
+                let (before, behind) = t.conv.pads[i];
+                let span = extent(w[i + 2], t.conv.dilations[i]).ok_or("a window is too wide")?;
+                let full = n.checked_sub(1).and_then(|n| n.checked_mul(t.conv.strides[i]));
+                let size = full
+                    .and_then(|f| f.checked_add(span)?.checked_add(t.output_padding[i]))
+                    .and_then(|f| f.checked_sub(before)?.checked_sub(behind))
+                    .filter(|&n| n > 0)
+                    .ok_or("the result has no cell")?;
+                dims.push(Dim::Fixed(size));
+            }
+            one(Shape(dims))
+        }
+        Op::MatMul => one(matmul(&x, shapes[1])?),
+        Op::Gemm(g) => {
+            let flip = |s: &Shape, t: bool| match (s.0.as_slice(), t) {
+                ([a, b], false) => Ok((*a, *b)),
+                ([a, b], true) => Ok((*b, *a)),
+                _ => Err(format!("{s} is not a matrix")),
+            };
+            let (m, k) = flip(&x, g.trans_a)?;
+            let (l, n) = flip(shapes[1], g.trans_b)?;
+            if k != l {
+                return Err(format!("inner sizes {k} and {l} differ"));
+            }
+            let y = Shape(vec![m, n]);
+            match shapes.get(2) {
+                Some(c) if c.broadcast(&y).as_ref() != Some(&y) => {
+                    Err(format!("bias {c} does not broadcast to {y}"))
+                }
+                _ => one(y),
+            }
+        }
+        Op::BatchNorm { .. } => {
+            let c = *x.0.get(1).ok_or("needs a channel axis")?;
+            match shapes[1..].iter().all(|s| s.0 == [c]) {
+                true => one(x),
+                false => Err(format!("statistics do not have the {c} channels of {x}")),
+            }
+        }
+        Op::MaxPool(w) | Op::AveragePool { window: w, .. } => {
+            let spatial = spatial(&x, w.kernel.len())?;
+            if [w.strides.len(), w.dilations.len(), w.pads.len()] != [spatial.len(); 3] {
+                return Err("attributes do not fit the spatial axes".into());
+            }
+            let mut dims = x.0[..2].to_vec();
+            for (i, n) in spatial.into_iter().enumerate() {
+                dims.push(Dim::Fixed(pooled(w, i, n)?));
+            }
+            one(Shape(dims))
+        }
+        Op::GlobalAveragePool | Op::GlobalMaxPool => {
+            let spatial = spatial(&x, x.rank().saturating_sub(2))?;
+            let mut dims = x.0[..2].to_vec();
+            dims.extend(spatial.iter().map(|_| Dim::Fixed(1)));
+            one(Shape(dims))
+        }
+        Op::Reduce { axes, keep, .. } => one(reduced(&x, axes, *keep)?),
+        Op::ArgMax { axis, keep } => one(reduced(&x, &[*axis], *keep)?),
+        Op::TopK { axis, k } => {
+            within(*axis, x.rank())?;
+            match x.0[*axis] {
+                Dim::Fixed(n) if *k <= n => {}
+                d => return Err(format!("there are no {k} largest of {d}")),
+            }
+            let mut y = x;
+            y.0[*axis] = Dim::Fixed(*k);
+            Ok(vec![y.clone(), y])
+        }
+        Op::Reshape { to } => one(to.clone()),
+        Op::Flatten { axis } => {
+            if *axis > x.rank() {
+                return Err(format!("axis {axis} is outside {x}"));
+            }
+            let product = |dims: &[Dim]| {
+                Shape(dims.to_vec()).elements().ok_or_else(|| format!("{x} cannot be flattened"))
+            };
+            one(Shape(vec![product(&x.0[..*axis])?, product(&x.0[*axis..])?]))
+        }
+        Op::Transpose { perm } => {
+            let mut seen = perm.clone();
+            seen.sort_unstable();
+            match seen.iter().copied().eq(0..x.rank()) {
+                true => one(Shape(perm.iter().map(|&p| x.0[p]).collect())),
+                false => Err(format!("{perm:?} does not permute {x}")),
+            }
+        }
+        Op::Concat { axis } => {
+            within(*axis, x.rank())?;
+            let mut total = Int::Lit(0);
+            for s in shapes {
+                let fits = s.rank() == x.rank()
+                    && s.0.iter().zip(&x.0).enumerate().all(|(i, (a, b))| i == *axis || a == b);
+                if !fits {
+                    return Err(format!("{s} does not continue {x} along axis {axis}"));
+                }
+                total = sum(total, s.0[*axis].into()).ok_or("sizes do not add up")?;
+            }
+            let mut y = x;
+            y.0[*axis] = Dim::try_from(total).map_err(|()| "sizes do not add up")?;
+            one(y)
+        }
+        Op::Split { axis, sizes } => {
+            within(*axis, x.rank())?;
+            let total = sizes.iter().try_fold(0usize, |n, s| n.checked_add(*s));
+            if x.0[*axis].fixed() != total {
+                return Err(format!("{sizes:?} does not cover axis {axis} of {x}"));
+            }
+            let cut = |&n: &usize| {
+                let mut y = x.clone();
+                y.0[*axis] = Dim::Fixed(n);
+                y
+            };
+            Ok(sizes.iter().map(cut).collect())
+        }
+        Op::Slice(ranges) => {
+            let mut y = x.clone();
+            for r in ranges {
+                within(r.axis, x.rank())?;
+                let Dim::Fixed(n) = x.0[r.axis] else {
+                    return Err(format!("axis {} of {x} cannot be sliced", r.axis));
+                };
+                y.0[r.axis] = Dim::Fixed(range_len(r, n)?);
+            }
+            one(y)
+        }
+        Op::Pad { mode, before, after, .. } => {
+            if before.len() != x.rank() || after.len() != x.rank() {
+                return Err(format!("pads do not fit {x}"));
+            }
+            let mut y = x.clone();
+            for (i, d) in y.0.iter_mut().enumerate() {
+                if (before[i], after[i]) != (0, 0) {
+                    *d = padded(*d, before[i], after[i], *mode)?;
+                }
+            }
+            one(y)
+        }
+        Op::Squeeze { axes } => {
+            for &a in axes {
+                within(a, x.rank())?;
+                if x.0[a] != Dim::Fixed(1) {
+                    return Err(format!("axis {a} of {x} is not 1"));
+                }
+            }
+            one(reduced(&x, axes, false)?)
+        }
+        Op::Unsqueeze { axes } => {
+            let mut dims = x.0.clone();
+            for &a in axes {
+                if a > dims.len() {
+                    return Err(format!("axis {a} is outside the result"));
+                }
+                dims.insert(a, Dim::Fixed(1));
+            }
+            one(Shape(dims))
+        }
+        Op::Expand { to } => one(broadcast(&x, to)?),
+        Op::Gather { axis } => {
+            within(*axis, x.rank())?;
+            let mut dims = x.0[..*axis].to_vec();
+            dims.extend(&shapes[1].0);
+            dims.extend(&x.0[axis + 1..]);
+            one(Shape(dims))
+        }
+        Op::DepthToSpace { block, .. } => match x.0.as_slice() {
+            [n, Dim::Fixed(c), Dim::Fixed(h), Dim::Fixed(w)]
+                if *block > 0 && block.checked_mul(*block).is_some_and(|b| c % b == 0) =>
+            {
+                let big = |d: &usize| d.checked_mul(*block).map(Dim::Fixed).ok_or("too large");
+                one(Shape(vec![*n, Dim::Fixed(c / (block * block)), big(h)?, big(w)?]))
+            }
+            _ => Err(format!("{x} has no blocks of {block}")),
+        },
+        Op::Resize(r) => {
+            spatial(&x, 2)?;
+            let [h, w] = r.size;
+            if h == 0 || w == 0 {
+                return Err("the result has no cell".into());
+            }
+            one(Shape(vec![x.0[0], x.0[1], Dim::Fixed(h), Dim::Fixed(w)]))
+        }
+        Op::Shape { start, end } => one([end.saturating_sub(*start)].into()),
+        Op::ConstantOfShape(_) | Op::Range => match ints::known_shape(op, operands) {
+            Some(shape) => one(shape),
+            None => Err("the size of the result is not known".into()),
+        },
+        Op::Opaque(_) => Ok(Vec::new()),
+    }
+}
+
+/// The size of spatial axis `i` (of `n` cells) after pooling.
+pub(crate) fn pooled(w: &Window, i: usize, n: usize) -> Told<usize> {
+    windows(n, [w.kernel[i], w.strides[i], w.dilations[i]], w.pads[i], w.ceil_mode)
+}
+
+/// How many windows `[kernel, stride, dilation]` fit on `n` padded cells.
+fn windows(n: usize, [k, stride, dilation]: [usize; 3], pads: (usize, usize), ceil: bool) -> Told<usize> {
+    let span = extent(k, dilation).filter(|_| stride > 0).ok_or("a window is empty or too wide")?;
+    let room = n.checked_add(pads.0).and_then(|n| n.checked_add(pads.1)).ok_or("padding is too wide")?;
+    let room = room.checked_sub(span).ok_or(format!("a window of {span} does not fit {n} cells"))?;
+    if !ceil {
+        return Ok(room / stride + 1);
+    }
+    let count = room.div_ceil(stride) + 1;
+    // A last window that starts in the padding behind is dropped (as PyTorch, Caffe and ONNX do).
+    Ok(if (count - 1) * stride >= n + pads.0 { count - 1 } else { count })
+}
+
+/// Cells from the first to the last of a window.
+fn extent(k: usize, dilation: usize) -> Option<usize> {
+    k.checked_sub(1)?.checked_mul(dilation)?.checked_add(1).filter(|_| dilation > 0)
+}
+
+fn conv_geometry(conv: &Conv, x: &Shape, w: &[usize]) -> Told<Vec<usize>> {
+    let axes = w.len().checked_sub(2).filter(|&n| n > 0).ok_or("weights have no spatial axis")?;
+    let spatial = spatial(x, axes)?;
+    if [conv.strides.len(), conv.dilations.len(), conv.pads.len()] != [axes; 3] {
+        return Err("attributes do not fit the spatial axes".into());
+    }
+    Ok(spatial)
+}
+
+fn spatial(x: &Shape, axes: usize) -> Told<Vec<usize>> {
+    if axes == 0 || x.rank() != axes + 2 {
+        return Err(format!("{x} does not have {axes} spatial axes"));
+    }
+    x.0[2..]
+        .iter()
+        .map(|d| d.fixed().ok_or_else(|| format!("a spatial axis of {x} depends on the batch")))
+        .collect()
+}
+
+fn fixed(shape: &Shape, what: &str) -> Told<Vec<usize>> {
+    match shape.to_fixed() {
+        Some(dims) if dims.len() >= 3 => Ok(dims),
+        _ => Err(format!("{what} {shape} do not have kernels")),
+    }
+}
+
+fn within(axis: usize, rank: usize) -> Told<()> {
+    if axis < rank { Ok(()) } else { Err(format!("axis {axis} is outside rank {rank}")) }
+}
+
+fn broadcast(a: &Shape, b: &Shape) -> Told<Shape> {
+    a.broadcast(b).ok_or_else(|| format!("{a} and {b} do not broadcast"))
+}
+
+fn reduced(x: &Shape, axes: &[usize], keep: bool) -> Told<Shape> {
+    for &a in axes {
+        within(a, x.rank())?;
+    }
+    let dims = x.0.iter().enumerate().filter_map(|(i, &d)| match axes.contains(&i) {
+        true => keep.then_some(Dim::Fixed(1)),
+        false => Some(d),
+    });
+    Ok(Shape(dims.collect()))
+}
+
+fn matmul(a: &Shape, b: &Shape) -> Told<Shape> {
+    let no = || format!("{a} and {b} cannot be multiplied");
+    if a.rank() == 0 || b.rank() == 0 {
+        return Err(no());
+    }
+    let (mut a2, mut b2) = (a.0.clone(), b.0.clone());
+    if a.rank() == 1 {
+        a2.insert(0, Dim::Fixed(1));
+    }
+    if b.rank() == 1 {
+        b2.push(Dim::Fixed(1));
+    }
+    let (m, k) = (a2[a2.len() - 2], a2[a2.len() - 1]);
+    let (l, n) = (b2[b2.len() - 2], b2[b2.len() - 1]);
+    if k != l {
+        return Err(no());
+    }
+    let batch = |d: &[Dim]| Shape(d[..d.len() - 2].to_vec());
+    let mut y = batch(&a2).broadcast(&batch(&b2)).ok_or_else(no)?;
+    if a.rank() > 1 {
+        y.0.push(m);
+    }
+    if b.rank() > 1 {
+        y.0.push(n);
+    }
+    Ok(y)
+}
+
+fn range_len(r: &crate::op::Range, n: usize) -> Told<usize> {
+    let last = i64::try_from(n).map_err(|_| "an axis is too long")?;
+    let inside = if r.step > 0 {
+        (0..=last).contains(&r.start) && (0..=last).contains(&r.end)
+    } else {
+        (-1..last.max(1)).contains(&r.start) && (-1..last.max(1)).contains(&r.end)
+    };
+    if r.step == 0 || !inside {
+        return Err(format!("{}..{} by {} is not inside {n} cells", r.start, r.end, r.step));
+    }
+    let span = if r.step > 0 { r.end - r.start } else { r.start - r.end };
+    let count = span.max(0).unsigned_abs().div_ceil(r.step.unsigned_abs());
+    usize::try_from(count).map_err(|_| "an axis is too long".into())
+}
+
+fn padded(d: Dim, before: i64, after: i64, mode: PadMode) -> Told<Dim> {
+    let Dim::Fixed(n) = d else {
+        return Err("the batch axis cannot be padded".into());
+    };
+    let limit = i64::try_from(n).map_err(|_| "an axis is too long")?;
+    if mode == PadMode::Reflect && (before >= limit || after >= limit) {
+        return Err(format!("{n} cells cannot be mirrored that far"));
+    }
+    limit
+        .checked_add(before)
+        .and_then(|n| n.checked_add(after))
+        .filter(|_| before >= -limit && after >= -limit)
+        .and_then(|n| usize::try_from(n).ok())
+        .map(Dim::Fixed)
+        .ok_or_else(|| format!("{before} and {after} cells cannot be added to {n}"))
+}
+
+fn sum(a: Int, b: Int) -> Option<Int> {
+    match (a, b) {
+        (Int::Batch(c), Int::Batch(d)) => Some(Int::Batch(c.checked_add(d)?)),
+        _ => Int::apply(crate::op::BinaryFn::Add, a, b),
+    }
+}

@@ -1,0 +1,15 @@
+//! ONNX files in and out; all operator names live here.
+
+mod dtype;
+mod names;
+mod proto;
+mod read;
+mod scope;
+mod write;
+
+pub(crate) use names::op_name;
+pub use read::{ReadOptions, external_locations, read};
+pub use write::write;
+
+/// The key under which PyTorch's newer exporter keeps the module path of a node.
+const MODULE_KEY: &str = "pkg.torch.onnx.name_scopes";

@@ -1,0 +1,81 @@
+//! What each of ONNX's own operators becomes, one file per family.
+
+mod conv;
+mod index;
+mod layout;
+mod norm;
+mod pointwise;
+mod pool;
+mod reduce;
+mod resize;
+mod values;
+
+use super::node::{Cx, Form, Refusal, Told};
+use crate::onnx::names;
+use crate::op::Op;
+
+/// The form of an operator.
+pub(super) fn form(op_type: &str, cx: &mut Cx) -> Told<Form> {
+    match op_type {
+        "Identity" => cx.plain(Op::Identity),
+        "Where" => cx.plain(Op::Where),
+        "PRelu" => cx.plain(Op::PRelu),
+        "MatMul" => cx.plain(Op::MatMul),
+        "GlobalAveragePool" => cx.plain(Op::GlobalAveragePool),
+        "GlobalMaxPool" => cx.plain(Op::GlobalMaxPool),
+        "Clip" => pointwise::clip(cx),
+        "Elu" => pointwise::elu(cx),
+        "Gelu" => pointwise::gelu(cx),
+        "HardSigmoid" => pointwise::hard_sigmoid(cx),
+        "LeakyRelu" => pointwise::leaky_relu(cx),
+        "Sum" | "Max" | "Min" | "Mean" => pointwise::variadic(op_type, cx),
+        "Pow" => pointwise::pow(cx),
+        "Cast" => values::cast(cx),
+        "CastLike" => values::cast_like(cx),
+        "Constant" => values::constant(cx),
+        "ConstantOfShape" => values::constant_of_shape(cx),
+        "Range" => values::range(cx),
+        "Shape" => values::shape(cx),
+        "Dropout" => values::dropout(cx),
+        "DequantizeLinear" => values::dequantize(cx),
+        "QuantizeLinear" => values::quantize(cx),
+        "Conv" => conv::conv(cx),
+        "ConvTranspose" => conv::conv_transpose(cx),
+        "Gemm" => conv::gemm(cx),
+        "MaxPool" => pool::max_pool(cx),
+        "AveragePool" => pool::average_pool(cx),
+        "BatchNormalization" => norm::batch_norm(cx),
+        "LRN" => norm::lrn(cx),
+        "Softmax" => norm::softmax(cx, |axis| Op::Softmax { axis }),
+        "LogSoftmax" => norm::softmax(cx, |axis| Op::LogSoftmax { axis }),
+        "ArgMax" => reduce::arg_max(cx),
+        "TopK" => reduce::top_k(cx),
+        "Reshape" => layout::reshape(cx),
+        "Flatten" => layout::flatten(cx),
+        "Transpose" => layout::transpose(cx),
+        "Squeeze" => layout::squeeze(cx),
+        "Unsqueeze" => layout::unsqueeze(cx),
+        "Expand" => layout::expand(cx),
+        "DepthToSpace" => layout::depth_to_space(cx),
+        "Concat" => index::concat(cx),
+        "Split" => index::split(cx),
+        "Slice" => index::slice(cx),
+        "Pad" => index::pad(cx),
+        "Gather" => index::gather(cx),
+        "Resize" => resize::resize(cx),
+        "Upsample" => resize::upsample(cx),
+        name => {
+            if let Some(f) = names::plain_unary(name) {
+                cx.plain(Op::Unary(f))
+            } else if let Some(f) = names::binary_named(name) {
+                cx.plain(Op::Binary(f))
+            } else if let Some(f) = names::compare_named(name) {
+                cx.plain(Op::Compare(f))
+            } else if let Some(kind) = names::reduce_named(name) {
+                reduce::reduce(kind, cx)
+            } else {
+                Err(Refusal::Unknown)
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Constants, types, shapes as values, and quantisation.
+
+use crate::onnx::dtype;
+use crate::onnx::read::node::{Cx, Form, Told, malformed, not_modelled};
+use crate::onnx::read::tensors;
+use crate::op::{Op, Scalar};
+use crate::tensor::{DType, Tensor};
+
+pub(super) fn cast(cx: &mut Cx) -> Told<Form> {
+    let Some(to) = cx.attributes.int("to")? else { return malformed("attribute \"to\" is missing") };
+    rounding(cx)?;
+    match i32::try_from(to).ok().and_then(dtype::from_number) {
+        Some(to) => cx.plain(Op::Cast(to)),
+        None => not_modelled(format!("it makes elements of type number {to}")),
+    }
+}
+
+pub(super) fn cast_like(cx: &mut Cx) -> Told<Form> {
+    rounding(cx)?;
+    match cx.dtype(1)? {
+        Some(to) => cx.on_first(Op::Cast(to)),
+        None => not_modelled("the type that it makes is not known"),
+    }
+}
+
+/// How casts to float8 saturate and round: all the same for other types.
+fn rounding(cx: &Cx) -> Told<()> {
+    if cx.opset >= 19 {
+        cx.attributes.int("saturate")?;
+    }
+    if cx.opset >= 24 {
+        cx.attributes.string("round_mode")?;
+    }
+    Ok(())
+}
+
+pub(super) fn constant(cx: &mut Cx) -> Told<Form> {
+    let a = &cx.attributes;
+    if let Some(proto) = a.tensor("value")? {
+        return match tensors::tensor(proto, cx.files)? {
+            Some(tensor) => Ok(Form::Constant(tensor)),
+            None => not_modelled("its elements are of a type that whycam does not know"),
+        };
+    }
+    if let Some(v) = a.float("value_float")? {
+        return Ok(Form::Constant(Tensor::f32(&[], &[v])?));
+    }
+    if let Some(v) = a.floats("value_floats")? {
+        return Ok(Form::Constant(Tensor::f32(&[v.len()], v)?));
+    }
+    if let Some(v) = a.int("value_int")? {
+        return Ok(Form::Constant(Tensor::i64(&[], &[v])?));
+    }
+    if let Some(v) = a.ints("value_ints")? {
+        return Ok(Form::Constant(Tensor::i64(&[v.len()], v)?));
+    }
+    not_modelled("its value is sparse, or text")
+}
+
+pub(super) fn constant_of_shape(cx: &mut Cx) -> Told<Form> {
+    cx.known(0, "shape")?;
+    let Some(proto) = cx.attributes.tensor("value")? else {
+        return cx.plain(Op::ConstantOfShape(Scalar::F32(0.0)));
+    };
+    let Some(tensor) = tensors::tensor(proto, cx.files)? else {
+        return not_modelled("its elements are of a type that whycam does not know");
+    };
+    if tensor.len() != 1 {
+        return malformed("its value is not one element");
+    }
+    let (float, int) = (tensor.to_f64s().first().copied(), tensor.to_i64s().and_then(|v| v.first().copied()));
+    let (scalar, made) = match (tensor.dtype(), float, int) {
+        (DType::Bool, _, Some(v)) => (Scalar::Bool(v != 0), DType::Bool),
+        (_, _, Some(v)) => (Scalar::I64(v), DType::I64),
+        (_, Some(v), None) if f64::from(v as f32) == v || v.is_nan() => (Scalar::F32(v as f32), DType::F32),
+        _ => return not_modelled("its value is not a float32"),
+    };
+    let op = Op::ConstantOfShape(scalar);
+    if tensor.dtype() == made {
+        return cx.plain(op);
+    }
+    let operand = cx.operand(0)?;
+    let filled = cx.emit(op, &[operand])?;
+    Ok(Form::Op(Op::Cast(tensor.dtype()), vec![Some(filled)]))
+}
+
+pub(super) fn range(cx: &mut Cx) -> Told<Form> {
+    for (i, what) in ["start", "limit", "step"].into_iter().enumerate() {
+        cx.numbers(i, what)?;
+    }
+    if cx.opset >= 27 {
+        // The type of a float accumulator.
+        cx.attributes.int("stash_type")?;
+    }
+    cx.plain(Op::Range)
+}
+
+pub(super) fn shape(cx: &mut Cx) -> Told<Form> {
+    let rank = cx.rank(0)?;
+    let (mut start, mut end) = (None, None);
+    if cx.opset >= 15 {
+        (start, end) = (cx.attributes.int("start")?, cx.attributes.int("end")?);
+    }
+    let clamped = |i: i64| {
+        let i = if i < 0 { i.saturating_add_unsigned(rank as u64) } else { i };
+        usize::try_from(i.max(0)).unwrap_or(rank).min(rank)
+    };
+    let start = clamped(start.unwrap_or(0));
+    let end = end.map_or(rank, clamped).max(start);
+    cx.plain(Op::Shape { start, end })
+}
+
+/// Dropout at inference is the identity.
+pub(super) fn dropout(cx: &mut Cx) -> Told<Form> {
+    if cx.opset < 12 {
+        cx.attributes.float("ratio")?;
+        return cx.plain(Op::Dropout);
+    }
+    cx.attributes.int("seed")?;
+    match cx.scalar(2, "training mode")? {
+        None | Some(0.0) => cx.on_first(Op::Dropout),
+        Some(_) => not_modelled("it is in training mode"),
+    }
+}
+
+pub(super) fn dequantize(cx: &mut Cx) -> Told<Form> {
+    let axis = quantized_axis(cx)?;
+    if cx.opset >= 23 && cx.attributes.int("output_dtype")?.unwrap_or(0) != 0 {
+        return not_modelled("it states the type of its result");
+    }
+    cx.plain(Op::DequantizeLinear { axis })
+}
+
+pub(super) fn quantize(cx: &mut Cx) -> Told<Form> {
+    let axis = quantized_axis(cx)?;
+    if cx.opset >= 19 {
+        // Only for float8.
+        cx.attributes.int("saturate")?;
+    }
+    if cx.opset >= 23 && cx.attributes.int("precision")?.unwrap_or(0) != 0 {
+        return not_modelled("it states the precision of its arithmetic");
+    }
+    let stated = if cx.opset >= 21 { cx.attributes.int("output_dtype")?.unwrap_or(0) } else { 0 };
+    let to = match (cx.input(2), stated) {
+        (Some(_), _) => cx.dtype(2)?,
+        (None, 0) => Some(DType::U8),
+        (None, stated) => i32::try_from(stated).ok().and_then(dtype::from_number),
+    };
+    match to {
+        Some(to) => cx.plain(Op::QuantizeLinear { axis, to }),
+        None => not_modelled("it makes elements of a type that whycam does not know"),
+    }
+}
+
+/// The axis that scales lie along; 0 where there is but one scale.
+fn quantized_axis(cx: &Cx) -> Told<usize> {
+    if cx.opset >= 21 && cx.attributes.int("block_size")?.unwrap_or(0) != 0 {
+        return not_modelled("its scales are in blocks");
+    }
+    let axis = if cx.opset >= 13 { cx.attributes.int("axis")?.unwrap_or(1) } else { 1 };
+    let scales = cx.shape(1)?;
+    match scales.elements().and_then(|n| n.fixed()) {
+        Some(1) => Ok(0),
+        _ => cx.axis(axis, cx.rank(0)?),
+    }
+}

@@ -1,0 +1,254 @@
+//! One node of the file: its operands as the forms of operators ask for them.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::attributes::Attributes;
+use super::limits;
+use super::size;
+use crate::emit::Emit;
+use crate::error::Error;
+use crate::graph::{Build, Graph, Value, ValueId};
+use crate::infer::infer;
+use crate::onnx::proto::NodeProto;
+use crate::op::Op;
+use crate::shape::{Dim, Int, Shape};
+use crate::tensor::{DType, Tensor};
+
+/// Why a node does not become an [`Op`] of its own.
+pub(super) enum Refusal {
+    /// The operator is not known at all.
+    Unknown,
+    /// The operator is known; this form of it is not modelled, for that reason.
+    NotModelled(String),
+    /// The node contradicts itself or the operator's definition.
+    Malformed(String),
+    /// Something else went wrong.
+    Error(Error),
+}
+
+impl From<String> for Refusal {
+    fn from(what: String) -> Refusal {
+        Refusal::Malformed(what)
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        Refusal::Error(error)
+    }
+}
+
+pub(super) type Told<T> = std::result::Result<T, Refusal>;
+
+/// What a node becomes.
+pub(super) enum Form {
+    /// One op, which makes the node's results out of these operands.
+    Op(Op, Vec<Option<ValueId>>),
+    /// A constant.
+    Constant(Tensor),
+}
+
+/// A refusal of a form that is not modelled.
+pub(super) fn not_modelled<T>(reason: impl Into<String>) -> Told<T> {
+    Err(Refusal::NotModelled(reason.into()))
+}
+
+/// A refusal of a node that breaks its operator's rules.
+pub(super) fn malformed<T>(what: impl Into<String>) -> Told<T> {
+    Err(Refusal::Malformed(what.into()))
+}
+
+/// A node in words, for messages.
+pub(super) fn place(node: &NodeProto) -> String {
+    match (node.name.as_str(), node.output.iter().find(|o| !o.is_empty())) {
+        ("", Some(output)) => format!("the {} node that makes {output:?}", node.op_type),
+        ("", None) => format!("a {} node", node.op_type),
+        (name, _) => format!("node {name:?} ({})", node.op_type),
+    }
+}
+
+/// What the form of an operator may look at.
+pub(super) struct Cx<'a> {
+    pub build: &'a mut Build,
+    pub attributes: Attributes<'a>,
+    pub inputs: &'a [Option<ValueId>],
+    /// How many results the node lists.
+    pub outputs: usize,
+    pub opset: i64,
+    pub files: &'a BTreeMap<String, Bytes>,
+}
+
+impl Cx<'_> {
+    /// The op on all of the node's operands.
+    pub fn plain(&self, op: Op) -> Told<Form> {
+        Ok(Form::Op(op, self.inputs.to_vec()))
+    }
+
+    /// The op on the first operand alone; the others were attributes in disguise.
+    pub fn on_first(&self, op: Op) -> Told<Form> {
+        Ok(Form::Op(op, vec![Some(self.operand(0)?)]))
+    }
+
+    /// Adds a node before the one that makes the results.
+    pub fn emit(&mut self, op: Op, inputs: &[ValueId]) -> Told<ValueId> {
+        let operands: Vec<_> = inputs.iter().copied().map(Some).collect();
+        if let Some(reason) = beyond_batch(self.build.graph(), &op, &operands) {
+            return not_modelled(reason);
+        }
+        let id = self.build.emit(op, inputs)?;
+        limits::check_value(self.build.graph(), id)?;
+        Ok(id)
+    }
+
+    /// The operand at `index`, if it is given.
+    pub fn input(&self, index: usize) -> Option<ValueId> {
+        self.inputs.get(index).copied().flatten()
+    }
+
+    /// The operand at `index`, which must be given.
+    pub fn operand(&self, index: usize) -> Told<ValueId> {
+        self.input(index).ok_or_else(|| Refusal::Malformed(format!("operand {index} is missing")))
+    }
+
+    pub fn shape(&self, index: usize) -> Told<Shape> {
+        match &self.build.graph().value(self.operand(index)?).shape {
+            Some(shape) => Ok(shape.clone()),
+            None => not_modelled(format!("the shape of operand {index} is not known")),
+        }
+    }
+
+    pub fn rank(&self, index: usize) -> Told<usize> {
+        Ok(self.shape(index)?.rank())
+    }
+
+    pub fn dtype(&self, index: usize) -> Told<Option<DType>> {
+        Ok(self.build.graph().value(self.operand(index)?).dtype)
+    }
+
+    /// The integers of an operand that must be known while reading; none where it is left out.
+    pub fn known(&self, index: usize, what: &str) -> Told<Option<Vec<Int>>> {
+        let Some(id) = self.input(index) else { return Ok(None) };
+        match &self.build.graph().value(id).ints {
+            Some(ints) => Ok(Some(ints.clone())),
+            None => not_modelled(format!("its {what} is computed from data")),
+        }
+    }
+
+    /// As [`Cx::known`], for operands that cannot depend on the batch size.
+    pub fn numbers(&self, index: usize, what: &str) -> Told<Option<Vec<i64>>> {
+        let Some(ints) = self.known(index, what)? else { return Ok(None) };
+        match ints.into_iter().map(Int::lit).collect() {
+            Some(numbers) => Ok(Some(numbers)),
+            None => not_modelled(format!("its {what} depends on the batch size")),
+        }
+    }
+
+    /// Integers that are an attribute before `since`, an operand from then on.
+    pub fn listed(&self, attribute: &str, index: usize, since: i64) -> Told<Option<Vec<i64>>> {
+        if self.opset >= since {
+            return self.numbers(index, attribute);
+        }
+        Ok(self.attributes.ints(attribute)?.map(<[i64]>::to_vec))
+    }
+
+    /// The constant that an operand is, seen through casts and copies.
+    pub fn constant(&self, index: usize) -> Option<&Tensor> {
+        let mut id = self.input(index)?;
+        let graph = self.build.graph();
+        loop {
+            let value = graph.value(id);
+            if value.constant.is_some() {
+                return value.constant.as_ref();
+            }
+            let node = graph.node(value.producer?);
+            match node.op {
+                Op::Cast(to) if to.is_float() => {}
+                Op::Identity => {}
+                _ => return None,
+            }
+            id = node.inputs.first().copied().flatten()?;
+        }
+    }
+
+    /// The number that an operand with one constant element is.
+    pub fn scalar(&self, index: usize, what: &str) -> Told<Option<f64>> {
+        if self.input(index).is_none() {
+            return Ok(None);
+        }
+        match self.constant(index) {
+            Some(tensor) if tensor.len() == 1 => Ok(tensor.to_f64s().first().copied()),
+            Some(_) => malformed(format!("its {what} is not one number")),
+            None => not_modelled(format!("its {what} is computed from data")),
+        }
+    }
+
+    /// An axis counted from the front; negative ones are counted from behind.
+    pub fn axis(&self, axis: i64, rank: usize) -> Told<usize> {
+        let from_front = if axis < 0 { axis.saturating_add_unsigned(rank as u64) } else { axis };
+        match usize::try_from(from_front) {
+            Ok(a) if a < rank => Ok(a),
+            _ => malformed(format!("axis {axis} is outside rank {rank}")),
+        }
+    }
+
+    /// The axis that the attribute names, counted in the first operand.
+    pub fn axis_attribute(&self, default: Option<i64>) -> Told<usize> {
+        match self.attributes.int("axis")?.or(default) {
+            Some(axis) => self.axis(axis, self.rank(0)?),
+            None => malformed("attribute \"axis\" is missing"),
+        }
+    }
+
+    /// Several axes, ascending, each once.
+    pub fn axes(&self, axes: &[i64], rank: usize) -> Told<Vec<usize>> {
+        let mut axes = axes.iter().map(|&a| self.axis(a, rank)).collect::<Told<Vec<usize>>>()?;
+        axes.sort_unstable();
+        match axes.windows(2).any(|pair| pair[0] == pair[1]) {
+            true => malformed("an axis is named twice"),
+            false => Ok(axes),
+        }
+    }
+}
+
+/// A size out of a file.
+pub(super) fn sized(n: i64, what: &str) -> Told<usize> {
+    size(n).ok_or_else(|| Refusal::Malformed(format!("{what} is {n}")))
+}
+
+/// A dimension out of a file.
+pub(super) fn dim(n: Int) -> Told<Dim> {
+    match (n, Dim::try_from(n)) {
+        (Int::Lit(n), _) => sized(n, "a dimension").map(Dim::Fixed),
+        (_, Ok(dim)) => Ok(dim),
+        (_, Err(())) => malformed("a dimension is negative"),
+    }
+}
+
+/// Why an op that is sound for one image cannot be said for a batch of `N`, where that is so: a reshape with the batch
+/// size written into it, a slice of the batch.
+pub(super) fn beyond_batch(graph: &Graph, op: &Op, inputs: &[Option<ValueId>]) -> Option<String> {
+    let operands: Vec<Option<&Value>> = inputs.iter().map(|id| id.map(|id| graph.value(id))).collect();
+    let is_batch = |v: &&Value| v.shape.as_ref().is_some_and(|s| s.to_fixed().is_none());
+    let own = match op {
+        Op::Reshape { to } | Op::Expand { to } => to.to_fixed().is_none(),
+        _ => false,
+    };
+    if !own && !operands.iter().flatten().any(is_batch) {
+        return None;
+    }
+    let reason = infer(op, &operands).err()?;
+    let one = |shape: &Shape| Shape::fixed(&shape.at(1));
+    let op = match op {
+        Op::Reshape { to } => Op::Reshape { to: one(to) },
+        Op::Expand { to } => Op::Expand { to: one(to) },
+        other => other.clone(),
+    };
+    let single: Vec<Option<Value>> = operands
+        .iter()
+        .map(|v| v.map(|v| Value { shape: v.shape.as_ref().map(one), ..v.clone() }))
+        .collect();
+    let single: Vec<Option<&Value>> = single.iter().map(Option::as_ref).collect();
+    infer(&op, &single).is_ok().then_some(reason)
+}

@@ -1,0 +1,290 @@
+//! The values and nodes of a file, one after another, into [`Build`].
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::attributes::Attributes;
+use super::functions::{Item, domain};
+use super::inputs::{Declared, Symbols, declared};
+use super::limits::{self, MAX_INTS};
+use super::node::{Cx, Form, Refusal, Told, beyond_batch, not_modelled, place};
+use super::{ReadOptions, external, forms, module, size, tensors};
+use crate::error::{Error, Result};
+use crate::graph::{Build, Graph, Header, NamedNode, ValueId};
+use crate::onnx::proto::{AttributeProto, AttributeType, GraphProto, NodeProto};
+use crate::onnx::scope;
+use crate::op::{Op, Opaque};
+use crate::shape::Shape;
+
+/// Versions of ONNX's own operators that are understood.
+const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
+
+pub(super) struct Reader<'a> {
+    build: Build,
+    values: HashMap<String, ValueId>,
+    /// Names that anything uses.
+    used: HashSet<&'a str>,
+    declared: HashMap<&'a str, Declared>,
+    symbols: Symbols,
+    files: &'a BTreeMap<String, Bytes>,
+    /// How many integers are tracked.
+    ints: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(
+        header: Header,
+        items: &'a [Item],
+        graph: &'a GraphProto,
+        files: &'a BTreeMap<String, Bytes>,
+    ) -> Result<Reader<'a>> {
+        let mut used: HashSet<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
+        used.extend(items.iter().flat_map(|i| i.proto.input.iter().chain(&i.captured)).map(String::as_str));
+        let told = graph.value_info.iter().chain(&graph.output);
+        let declared = told.map(|v| Ok((v.name.as_str(), declared(v)?))).collect::<Result<_>>()?;
+        let mut build = Build::new(header);
+        // Names that whycam made up when it wrote this file.
+        items.iter().flat_map(|i| &i.proto.output).for_each(|name| build.avoid(name));
+        let (values, symbols) = (HashMap::new(), Symbols::default());
+        Ok(Reader { build, values, used, declared, symbols, files, ints: 0 })
+    }
+
+    /// Checks and keeps the files that tensors stand in.
+    pub fn files(&mut self, graph: &GraphProto, functions: &[Bytes]) -> Result<()> {
+        let files = self.files;
+        scope::tensors(graph, functions, &mut |tensor| external::check(tensor, files))?;
+        for location in external::locations(graph, functions)? {
+            if let Some(bytes) = files.get(&location) {
+                self.build.buffer(&location, bytes.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the inputs that a run must be given: those that are no constants.
+    pub fn inputs(&mut self, graph: &GraphProto, options: &ReadOptions) -> Result<()> {
+        let constants: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+        for info in graph.input.iter().filter(|i| !constants.contains(i.name.as_str())) {
+            let (dtype, shape) = self.symbols.input(info, options.size)?;
+            let id = self.build.input(&info.name, dtype, shape)?;
+            self.made(&info.name, id)?;
+        }
+        if options.size.is_some() && !self.symbols.spatial {
+            return Err(Error::unfit("no input of the model has a height and a width", "leave --size out"));
+        }
+        Ok(())
+    }
+
+    /// Adds the initialisers.
+    pub fn constants(&mut self, graph: &GraphProto) -> Result<()> {
+        for proto in &graph.initializer {
+            if let Some(tensor) = tensors::tensor(proto, self.files)? {
+                let id = self.build.named_constant(&proto.name, tensor)?;
+                self.made(&proto.name, id)?;
+            } else {
+                let value = AttributeProto {
+                    name: "value".into(),
+                    t: Some(Box::new(proto.clone())),
+                    r#type: AttributeType::Tensor.into(),
+                    ..AttributeProto::default()
+                };
+                self.foreign(&proto.name, value)?;
+            }
+        }
+        for sparse in &graph.sparse_initializer {
+            let value = AttributeProto {
+                name: "sparse_value".into(),
+                sparse_tensor: Some(Box::new(sparse.clone())),
+                r#type: AttributeType::SparseTensor.into(),
+                ..AttributeProto::default()
+            };
+            self.foreign(sparse.values.as_ref().map_or("", |v| &v.name), value)?;
+        }
+        Ok(())
+    }
+
+    /// A constant that [`Tensor`](crate::Tensor) cannot hold, as an opaque node.
+    fn foreign(&mut self, name: &str, value: AttributeProto) -> Result<()> {
+        let proto = NodeProto {
+            op_type: "Constant".into(),
+            output: vec![name.to_owned()],
+            attribute: vec![value],
+            ..NodeProto::default()
+        };
+        let raw = proto.encode_to_vec().into();
+        let opset = self.build.graph().header().opset();
+        self.opaque(&Item { proto, raw, opset, captured: Vec::new() }, None)
+    }
+
+    /// Adds a node.
+    pub fn node(&mut self, item: &Item) -> Result<()> {
+        let node = &item.proto;
+        let mut inputs =
+            node.input.iter().map(|name| self.operand(node, name)).collect::<Result<Vec<_>>>()?;
+        while inputs.last().is_some_and(Option::is_none) {
+            inputs.pop();
+        }
+        let form = match domain(&node.domain) {
+            "" => self.form(item, &inputs),
+            _ => Err(Refusal::Unknown),
+        };
+        let made = match form {
+            Ok(Form::Constant(tensor)) => {
+                let name = node.output.first().map_or("", String::as_str);
+                let id = self.build.named_constant(name, tensor)?;
+                return self.made(name, id);
+            }
+            Ok(Form::Op(op, operands)) => self.modelled(node, op, operands),
+            Err(refusal) => Err(refusal),
+        };
+        match made {
+            Ok(()) => Ok(()),
+            Err(Refusal::Unknown) => self.opaque(item, None),
+            Err(Refusal::NotModelled(reason)) => self.opaque(item, Some(reason)),
+            Err(Refusal::Malformed(what)) => Err(Error::malformed(format!("{}: {what}", place(node)))),
+            Err(Refusal::Error(Error::Operands { what, .. })) if self.symbols.resized => Err(Error::unfit(
+                format!("the model does not fit that size: {}: {what}", place(node)),
+                "leave --size out, or try a multiple of the model's own size",
+            )),
+            Err(Refusal::Error(Error::Operands { what, .. })) => Err(Error::Operands { place: place(node), what }),
+            Err(Refusal::Error(error)) => Err(error),
+        }
+    }
+
+    /// Ends the graph.
+    pub fn finish(mut self, graph: &GraphProto, functions: Vec<Bytes>) -> Result<Graph> {
+        let mut outputs = Vec::new();
+        for output in &graph.output {
+            let id = self.values.get(&output.name).copied();
+            outputs.push(
+                id.ok_or_else(|| Error::malformed(format!("nothing makes the output {:?}", output.name)))?,
+            );
+        }
+        self.build.header_mut().functions = functions;
+        Ok(crate::pass::prune(&self.build.finish(outputs)))
+    }
+
+    fn operand(&self, node: &NodeProto, name: &str) -> Result<Option<ValueId>> {
+        match (name, self.values.get(name)) {
+            ("", _) => Ok(None),
+            (_, Some(&id)) => Ok(Some(id)),
+            (_, None) => Err(Error::malformed(format!("{} uses {name:?}, which nothing makes", place(node)))),
+        }
+    }
+
+    /// What a node of ONNX's own operators becomes.
+    fn form(&mut self, item: &Item, inputs: &[Option<ValueId>]) -> Told<Form> {
+        let node = &item.proto;
+        if !OPSETS.contains(&item.opset) {
+            let (first, last) = (OPSETS.start(), OPSETS.end());
+            return Err(Refusal::Error(Error::unfit(
+                format!(
+                    "the model uses version {} of ONNX's operators; {first} to {last} are read",
+                    item.opset
+                ),
+                "convert it with onnx.version_converter",
+            )));
+        }
+        let mut cx = Cx {
+            build: &mut self.build,
+            attributes: Attributes::new(node)?,
+            inputs,
+            outputs: node.output.len(),
+            opset: item.opset,
+            files: self.files,
+        };
+        let form = forms::form(&node.op_type, &mut cx)?;
+        let results = match &form {
+            Form::Op(Op::Split { sizes, .. }, _) => sizes.len(),
+            Form::Op(Op::TopK { .. }, _) => 2,
+            _ => 1,
+        };
+        if let Some(i) = (results..node.output.len()).find(|&i| self.used.contains(node.output[i].as_str())) {
+            return not_modelled(format!("its result {i} is used"));
+        }
+        match cx.attributes.unread().as_slice() {
+            [] => Ok(form),
+            unread => Err(Refusal::Error(Error::unfit(
+                format!(
+                    "{} has {unread:?}, which version {} of the operator does not have",
+                    place(node),
+                    item.opset
+                ),
+                "check the file with onnx.checker, or export it again",
+            ))),
+        }
+    }
+
+    fn modelled(&mut self, node: &NodeProto, op: Op, operands: Vec<Option<ValueId>>) -> Told<()> {
+        let results = match &op {
+            Op::Split { sizes, .. } => sizes.len(),
+            Op::TopK { .. } => 2,
+            _ => 1,
+        };
+        let names = node.output.iter().take(results).map(|n| Some(n.clone()).filter(|n| !n.is_empty()));
+        let named = NamedNode {
+            op,
+            inputs: operands,
+            outputs: names.collect(),
+            name: node.name.clone(),
+            module: module::path(node),
+        };
+        if let Some(reason) = beyond_batch(self.build.graph(), &named.op, &named.inputs) {
+            return not_modelled(reason);
+        }
+        let ids = self.build.named(named)?;
+        Ok(self.results(node, &ids)?)
+    }
+
+    /// Keeps a node as it is.
+    fn opaque(&mut self, item: &Item, reason: Option<String>) -> Result<()> {
+        let node = &item.proto;
+        let names = node.input.iter().chain(&item.captured);
+        let named = NamedNode {
+            inputs: names.map(|name| self.operand(node, name)).collect::<Result<_>>()?,
+            op: Op::Opaque(Box::new(Opaque {
+                op_type: node.op_type.clone(),
+                domain: domain(&node.domain).to_owned(),
+                proto: item.raw.clone(),
+                captured: item.captured.clone(),
+                reason,
+            })),
+            outputs: node.output.iter().map(|n| Some(n.clone()).filter(|n| !n.is_empty())).collect(),
+            name: node.name.clone(),
+            module: module::path(node),
+        };
+        let ids = self.build.named(named)?;
+        if let ("Constant", [Some(id)], [value]) =
+            (node.op_type.as_str(), ids.as_slice(), node.attribute.as_slice())
+            && let Some(tensor) = &value.t
+            && let Some(dims) = tensor.dims.iter().map(|&d| size(d)).collect::<Option<Vec<_>>>()
+        {
+            self.build.declare(*id, None, Some(Shape::fixed(&dims)));
+        }
+        self.results(node, &ids)
+    }
+
+    /// Takes note of a node's results, and fills in from declarations what is not known of them.
+    fn results(&mut self, node: &NodeProto, ids: &[Option<ValueId>]) -> Result<()> {
+        for (name, id) in node.output.iter().zip(ids) {
+            let Some(id) = *id else { continue };
+            if let Some(declared) = self.declared.get(name.as_str()) {
+                self.build.declare(id, declared.dtype, self.symbols.shape(declared));
+            }
+            self.made(name, id)?;
+        }
+        Ok(())
+    }
+
+    fn made(&mut self, name: &str, id: ValueId) -> Result<()> {
+        limits::check_value(self.build.graph(), id)?;
+        self.ints += self.build.graph().value(id).ints.as_ref().map_or(0, Vec::len);
+        if self.ints > MAX_INTS {
+            return Err(Error::limit(format!("more than {MAX_INTS} integers in shape arithmetic")));
+        }
+        self.values.insert(name.to_owned(), id);
+        Ok(())
+    }
+}

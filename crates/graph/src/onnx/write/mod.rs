@@ -1,0 +1,165 @@
+//! Graphs as ONNX files, with one version of ONNX's operators per file.
+
+mod attributes;
+mod node;
+mod opaque;
+mod ops;
+mod params;
+mod tensors;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use prost::Message;
+
+use self::node::Writer;
+use super::dtype;
+use super::proto::{
+    Dimension, DimensionProto, GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto,
+    TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
+};
+use super::read::external_locations;
+use crate::engine::ModelBytes;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Value};
+use crate::op::{Op, UnaryFn};
+use crate::shape::{Dim, Shape};
+use crate::tensor::DType;
+
+/// The version of ONNX's operators that whycam writes at least.
+const MIN_OPSET: i64 = 13;
+/// The version of the file format that whycam writes at least.
+const MIN_IR: i64 = 8;
+/// Protobuf ends at 2 GiB; some room is left for what is not counted.
+const MAX_PROTO: usize = (1 << 31) - (1 << 20);
+
+/// Writes a graph as a model.
+///
+/// The version of ONNX's operators is the model's own, raised only as far as a node needs it. Names, metadata and
+/// nodes that whycam does not model stay as they were read; constants stay in the files that they were read from.
+///
+/// # Errors
+/// When the version must be raised, but a node that whycam does not model forbids it.
+pub fn write(graph: &Graph) -> Result<ModelBytes> {
+    write_within(graph, MAX_PROTO)
+}
+
+fn write_within(graph: &Graph, max_proto: usize) -> Result<ModelBytes> {
+    let header = graph.header();
+    let opset = target_opset(graph)?;
+    let mut writer = Writer::new(graph, opset);
+    for (_, node) in graph.nodes() {
+        writer.node(node)?;
+    }
+    let (nodes, params) = writer.finish();
+    let constants = graph.values().filter_map(|(_, v)| Some((v, v.constant.as_ref()?)));
+    let mut initializer: Vec<_> = constants.map(|(v, t)| tensors::proto(&v.name, t)).collect();
+    initializer.extend(params);
+    let mut external = graph.buffers().clone();
+    tensors::move_out(&mut initializer, &nodes, max_proto, &mut external)?;
+
+    let info = |ids: &[crate::graph::ValueId]| ids.iter().map(|&id| value_info(graph.value(id))).collect();
+    let mut opsets = header.opsets.clone();
+    opsets.insert(String::new(), opset);
+    let model = ModelProto {
+        ir_version: header.ir_version.max(MIN_IR),
+        producer_name: header.producer.0.clone(),
+        producer_version: header.producer.1.clone(),
+        graph: Some(GraphProto {
+            node: nodes,
+            name: if header.name.is_empty() { "graph".into() } else { header.name.clone() },
+            initializer,
+            input: info(graph.inputs()),
+            output: info(graph.outputs()),
+            value_info: graph
+                .values()
+                .map(|(_, v)| v)
+                .filter(|v| must_declare(graph, v))
+                .map(value_info)
+                .collect(),
+            ..GraphProto::default()
+        }),
+        opset_import: opsets
+            .into_iter()
+            .map(|(domain, version)| OperatorSetIdProto { domain, version })
+            .collect(),
+        metadata_props: entries(&header.metadata),
+        functions: header.functions.clone(),
+    };
+    let proto: Bytes = model.encode_to_vec().into();
+    let named = external_locations(&proto)?;
+    external.retain(|location, _| named.contains(location));
+    Ok(ModelBytes { proto, external })
+}
+
+fn entries(metadata: &BTreeMap<String, String>) -> Vec<StringStringEntryProto> {
+    let entry =
+        |(key, value): (&String, &String)| StringStringEntryProto { key: key.clone(), value: value.clone() };
+    metadata.iter().map(entry).collect()
+}
+
+/// The model's own version of ONNX's operators, raised where a node needs it.
+fn target_opset(graph: &Graph) -> Result<i64> {
+    let own = graph.header().opset();
+    let needed = graph.nodes().map(|(_, n)| required_opset(&n.op)).fold(MIN_OPSET, i64::max);
+    // Constants of foreign types are all the same in every version.
+    let fixed = |op: &Op| matches!(op, Op::Opaque(o) if o.domain.is_empty() && o.op_type != "Constant");
+    if own >= needed {
+        return Ok(own);
+    }
+    match graph.nodes().find(|(_, n)| fixed(&n.op)) {
+        None => Ok(needed),
+        Some((_, node)) => Err(Error::unfit(
+            format!(
+                "the model uses version {own} of ONNX's operators, and version {needed} is needed; but {} \
+                 is not modelled by whycam, which therefore cannot convert it",
+                node.place()
+            ),
+            format!("convert the model first: onnx.version_converter.convert_version(model, {needed})"),
+        )),
+    }
+}
+
+/// The first version of ONNX's operators that has this one.
+fn required_opset(op: &Op) -> i64 {
+    match op {
+        Op::Unary(UnaryFn::Gelu | UnaryFn::GeluTanh) => 20,
+        Op::AveragePool { window, .. } if window.dilations.iter().any(|&d| d != 1) => 19,
+        Op::QuantizeLinear { to: DType::I16 | DType::U16, .. } => 21,
+        Op::Reshape { to } if to.0.contains(&Dim::Fixed(0)) => 14,
+        _ => MIN_OPSET,
+    }
+}
+
+/// Whether a value's type and shape cannot be inferred by who reads the file.
+fn must_declare(graph: &Graph, value: &Value) -> bool {
+    let Some(producer) = value.producer else { return false };
+    let node = graph.node(producer);
+    let known = |v: &Value| v.dtype.is_some() && v.shape.is_some();
+    value.dtype.is_some()
+        && (matches!(node.op, Op::Opaque(_))
+            || !node.inputs.iter().flatten().all(|&id| known(graph.value(id))))
+}
+
+fn value_info(value: &Value) -> ValueInfoProto {
+    let tensor = |dtype| TypeProto {
+        tensor_type: Some(TensorTypeProto {
+            elem_type: dtype::number(dtype),
+            shape: value.shape.as_ref().map(shape),
+        }),
+    };
+    ValueInfoProto {
+        name: value.name.clone(),
+        r#type: value.dtype.map(|dtype| tensor(dtype).encode_to_vec().into()),
+    }
+}
+
+fn shape(shape: &Shape) -> TensorShapeProto {
+    let dim = |d: &Dim| DimensionProto {
+        value: Some(match d {
+            Dim::Fixed(n) => Dimension::Value(i64::try_from(*n).unwrap_or(i64::MAX)),
+            batch => Dimension::Param(batch.to_string()),
+        }),
+    };
+    TensorShapeProto { dim: shape.0.iter().map(dim).collect() }
+}

@@ -1,0 +1,11 @@
+//! Guided backpropagation of the top class on a photo.
+use whycam::{Model, Target, explain};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let model = Model::embedded()?;
+    let image = model.open_image("examples/photos/chelsea.jpg")?;
+    let map = explain(&model, &image, &Target::TOP1, &"guided-backprop".parse()?)?;
+    std::fs::write("chelsea.guided-backprop.png", map.picture(&image)?)?;
+    println!("{}: {} {:.3}", map.method, map.label, map.probability);
+    Ok(())
+}

@@ -1,0 +1,28 @@
+#![forbid(unsafe_code)]
+//! whycam rewrites an ONNX vision model into a second ONNX model that explains it, and runs it.
+//!
+//! ```
+#![doc = include_str!("../examples/grad_cam.rs")]
+//! ```
+
+mod error;
+mod explain;
+pub mod image;
+mod map;
+pub mod method;
+mod model;
+pub mod prep;
+mod target;
+mod verdict;
+
+pub use error::{Error, Result};
+pub use explain::{Explainer, Explanation, Layers, Prediction, Question, explain};
+pub use map::Map;
+pub use method::{METHODS, Method};
+pub use model::{About, Image, ImageInput, Model, ModelOptions, Origin};
+pub use target::Target;
+pub use verdict::Verdict;
+#[cfg(feature = "embedded-model")]
+pub use model::embedded_bytes;
+pub use whycam_engine as engine;
+pub use whycam_graph as graph;

@@ -1,0 +1,113 @@
+//! A map, and where it comes from.
+
+use serde::Serialize;
+
+use crate::error::Result;
+use crate::image::{Field, Order, OverlayStyle, Pixels, Placement, RgbImage, map_alone, overlay, picture};
+use crate::method::Space;
+use crate::model::Image;
+use crate::prep::Layout;
+use crate::verdict::Verdict;
+
+/// A map as computed: not normalised, at the resolution of its layer, with its provenance.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Map {
+    /// The method with its options.
+    pub method: String,
+    /// The layer that was read; `input` for methods that read none.
+    pub layer: String,
+    /// The target as it was asked.
+    pub target: String,
+    /// The class that was explained.
+    pub class: usize,
+    /// Its name.
+    pub label: String,
+    /// Its score: the value that was differentiated.
+    pub score: f32,
+    /// Its probability, by softmax or sigmoid.
+    pub probability: f32,
+    /// What the model makes of the score: `logit` (nothing), `softmax` or `sigmoid`.
+    pub score_kind: &'static str,
+    /// `[h,w]`, or `[C,H,W]` for a map of the image.
+    pub shape: Vec<usize>,
+    /// Least value.
+    pub min: f32,
+    /// Greatest value.
+    pub max: f32,
+    /// Sum of all values.
+    pub sum: f64,
+    /// Least value before the ReLU.
+    pub pre_relu_min: f32,
+    /// Greatest value before the ReLU.
+    pub pre_relu_max: f32,
+    /// What it is worth at first sight.
+    pub verdict: Verdict,
+    /// Codes of things worth knowing.
+    pub notes: Vec<&'static str>,
+    /// How the map is enlarged to the image: `half-pixel` or `corners`.
+    pub resize: &'static str,
+    /// The values, row by row.
+    #[serde(skip)]
+    pub values: Vec<f32>,
+    #[serde(skip)]
+    pub(crate) channel_order: Order,
+    #[serde(skip)]
+    pub(crate) style: OverlayStyle,
+}
+
+impl Map {
+    /// Where the map lies.
+    pub fn space(&self) -> Space {
+        if self.shape.len() == 2 { Space::Layer } else { Space::Image }
+    }
+
+    /// The map as a picture: over the photo for a layer's map, by itself for one of the image.
+    ///
+    /// # Errors
+    /// When the picture would be too large.
+    pub fn render(&self, image: &Image, style: &OverlayStyle) -> Result<RgbImage> {
+        let alone = || {
+            let dims = image.tensor.shape();
+            let [height, width] = if matches!(dims[1], 1 | 3) { [dims[2], dims[3]] } else { [dims[1], dims[2]] };
+            (height, width)
+        };
+        Ok(match (self.shape.as_slice(), &image.photo) {
+            (&[h, w], Some((photo, placement))) => {
+                overlay(photo, Field::new(&self.values, h, w)?, placement, style)?
+            }
+            (&[h, w], None) => {
+                let (height, width) = alone();
+                map_alone(Field::new(&self.values, h, w)?, height, width, style)?
+            }
+            (&[channels, h, w], photo) => {
+                let pixels = Pixels::new(&self.values, channels, h, w, self.channel_order)?;
+                let whole = (Placement::whole(w as u32, h as u32), (w as u32, h as u32));
+                let (placement, canvas) = match photo {
+                    Some((photo, placement)) => (*placement, (photo.width(), photo.height())),
+                    None => whole,
+                };
+                picture(pixels, canvas, &placement)?
+            }
+            _ => RgbImage::new(1, 1),
+        })
+    }
+
+    /// As [`Map::render`] in the default style, encoded as PNG.
+    ///
+    /// # Errors
+    /// As [`Map::render`].
+    pub fn picture(&self, image: &Image) -> Result<Vec<u8>> {
+        Ok(crate::image::encode_png(&self.render(image, &self.style)?)?)
+    }
+}
+
+/// Values `[H,W,C]` as `[C,H,W]`; others as they are.
+pub(crate) fn channels_first(values: Vec<f32>, shape: &[usize], layout: Layout) -> (Vec<f32>, Vec<usize>) {
+    match (layout, shape) {
+        (Layout::Nhwc, &[h, w, c]) => {
+            let at = |channel: usize| values.iter().skip(channel).step_by(c).copied();
+            ((0..c).flat_map(at).collect(), vec![c, h, w])
+        }
+        _ => (values, shape.to_vec()),
+    }
+}

@@ -1,0 +1,217 @@
+//! The methods. [`METHODS`] is the one list: command line, help, tables and files are derived from it.
+
+mod deconvnet;
+mod grad_cam;
+mod gradient;
+mod guided_backprop;
+mod guided_grad_cam;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+use whycam_graph::ValueId;
+use whycam_graph::derive::Formula;
+use whycam_graph::op::Coordinates;
+
+/// Every method, in the order in which they are listed.
+pub const METHODS: &[&MethodInfo] = &[
+    &grad_cam::METHOD,
+    &guided_grad_cam::METHOD,
+    &guided_backprop::METHOD,
+    &gradient::METHOD,
+    &deconvnet::METHOD,
+];
+
+/// A method of explanation, as data.
+#[derive(Debug, Serialize)]
+pub struct MethodInfo {
+    /// Its name on the command line, spelled as the papers do.
+    pub name: &'static str,
+    /// One sentence: what the map shows.
+    pub about: &'static str,
+    /// Where it was published.
+    pub paper: &'static str,
+    /// What it needs of the model.
+    pub needs: &'static str,
+    /// Where its map lies.
+    pub space: Space,
+    /// The options that follow its name, as in `grad-cam:relu=off`.
+    pub options: &'static [MethodOption],
+    #[serde(skip)]
+    formula: fn(&Ask, &Method) -> Formula,
+}
+
+/// Where a map lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Space {
+    /// `h×w`: one number for every cell of a layer.
+    Layer,
+    /// `C×H×W`: one number for every channel of every pixel; no layer is read.
+    Image,
+    /// `C×H×W`, and a layer is read too.
+    LayerAndImage,
+}
+
+impl Space {
+    /// Whether a layer is read.
+    pub fn reads_layer(self) -> bool {
+        self != Space::Image
+    }
+}
+
+/// An option of a method.
+#[derive(Debug, Serialize)]
+pub struct MethodOption {
+    /// Its key.
+    pub name: &'static str,
+    /// The values it takes; the first is the default.
+    pub values: &'static [&'static str],
+    /// What it changes.
+    pub about: &'static str,
+}
+
+/// Where a method is to look.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// The image.
+    pub image: ValueId,
+    /// The layer; the image itself for methods that read none.
+    pub layer: ValueId,
+    /// How a layer's map is enlarged to the image, where the method does that.
+    pub enlarge: Coordinates,
+}
+
+/// A method with its options chosen. Its text form is the command line's.
+#[derive(Clone, Debug)]
+pub struct Method {
+    info: &'static MethodInfo,
+    values: Vec<&'static str>,
+}
+
+impl Method {
+    /// What the list says of the method.
+    pub fn info(&self) -> &'static MethodInfo {
+        self.info
+    }
+
+    /// The formula of the method at a place.
+    pub fn formula(&self, ask: &Ask) -> Formula {
+        (self.info.formula)(ask, self)
+    }
+
+    /// The value of an option; `""` for one that the method does not have.
+    fn option(&self, name: &str) -> &'static str {
+        let index = self.info.options.iter().position(|o| o.name == name);
+        index.and_then(|i| self.values.get(i).copied()).unwrap_or_default()
+    }
+}
+
+impl PartialEq for Method {
+    fn eq(&self, other: &Method) -> bool {
+        self.info.name == other.info.name && self.values == other.values
+    }
+}
+
+impl From<&'static MethodInfo> for Method {
+    /// The method with its defaults.
+    fn from(info: &'static MethodInfo) -> Method {
+        Method { info, values: info.options.iter().filter_map(|o| o.values.first().copied()).collect() }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.info.name)?;
+        for (option, value) in self.info.options.iter().zip(&self.values) {
+            if option.values.first() != Some(value) {
+                write!(f, ":{}={value}", option.name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why the text is not a method. The message ends in a `hint:` line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}\nhint: {hint}")]
+pub struct MethodError {
+    what: String,
+    hint: String,
+}
+
+impl FromStr for Method {
+    type Err = MethodError;
+
+    fn from_str(text: &str) -> Result<Method, MethodError> {
+        let mut parts = text.split(':');
+        let name = parts.next().unwrap_or_default();
+        let method = METHODS.iter().copied().find(|m| m.name == name).ok_or_else(|| MethodError {
+            what: format!("there is no method {name:?}"),
+            hint: format!("the methods are {}", names(METHODS.iter().map(|m| m.name))),
+        })?;
+        let mut chosen = Method::from(method);
+        for part in parts {
+            let (key, value) = part.split_once('=').unwrap_or((part, ""));
+            let Some(index) = method.options.iter().position(|o| o.name == key) else {
+                let hint = match method.options {
+                    [] => format!("{name} takes no options"),
+                    options => format!("its options are {}", names(options.iter().map(|o| o.name))),
+                };
+                return Err(MethodError { what: format!("{name} has no option {key:?}"), hint });
+            };
+            let values = method.options[index].values;
+            let Some(value) = values.iter().copied().find(|v| *v == value) else {
+                let hint = format!("{key} takes {}", names(values.iter().copied()));
+                return Err(MethodError { what: format!("{name}:{key} cannot be {value:?}"), hint });
+            };
+            chosen.values[index] = value;
+        }
+        Ok(chosen)
+    }
+}
+
+fn names(names: impl Iterator<Item = &'static str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// Backward from the class score to the image under one ReLU rule: what three methods share.
+fn signal_at_image(ask: &Ask, relu: whycam_graph::diff::ReluRule) -> whycam_graph::derive::Recipe {
+    whycam_graph::derive::Recipe {
+        read_at: ask.image,
+        rules: whycam_graph::diff::Rules { relu },
+        reduce: whycam_graph::derive::Reduce::Signal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_round_trips() {
+        for text in ["grad-cam", "grad-cam:relu=off", "guided-backprop"] {
+            assert_eq!(text.parse::<Method>().expect(text).to_string(), text);
+        }
+        let default: Method = "grad-cam:relu=on".parse().expect("the default may be named");
+        assert_eq!(default.to_string(), "grad-cam");
+    }
+
+    #[test]
+    fn errors_list_what_there_is() {
+        let error = |text: &str| text.parse::<Method>().expect_err(text).to_string();
+        assert!(error("gradcam").contains("grad-cam, guided-grad-cam, guided-backprop, gradient, deconvnet"));
+        assert!(error("gradient:relu=off").contains("gradient takes no options"));
+        assert!(error("grad-cam:pool=max").contains("its options are relu"));
+        assert!(error("grad-cam:relu=maybe").contains("relu takes on, off"));
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = METHODS.iter().map(|m| m.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), METHODS.len());
+    }
+}

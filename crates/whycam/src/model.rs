@@ -1,0 +1,231 @@
+//! A model: its graph, how photos are prepared for it, and the names of its classes.
+
+mod about;
+mod open;
+
+use sha2::{Digest, Sha256};
+use whycam_graph::engine::ModelBytes;
+use whycam_graph::layer::{self, Score};
+use whycam_graph::{DType, Dim, Graph, Tensor, ValueId, onnx};
+
+pub use about::About;
+pub use open::embedded_bytes;
+
+use crate::error::{Error, Result};
+use crate::image::{Photo, Placement};
+use crate::prep::{Layout, Prep};
+
+/// An ONNX vision model, ready to be explained.
+#[derive(Clone, Debug)]
+pub struct Model {
+    graph: Graph,
+    image: ValueId,
+    score: Score,
+    input: ImageInput,
+    prep: Option<(Prep, Origin)>,
+    labels: Vec<String>,
+    sha256: String,
+}
+
+/// What the caller knows of a model; each field overrides what the model itself says.
+#[derive(Clone, Debug, Default)]
+pub struct ModelOptions {
+    /// Height and width of the image, for models that leave them open or to change what they declare.
+    pub size: Option<[usize; 2]>,
+    /// The output that holds the class scores.
+    pub output: Option<String>,
+    /// How photos are prepared.
+    pub prep: Option<Prep>,
+    /// Names of the classes, by index.
+    pub labels: Option<Vec<String>>,
+}
+
+/// Where a preparation was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The caller gave it.
+    Asked,
+    /// The model's metadata, or the file beside it.
+    Model,
+    /// Nothing was known: the preset `imagenet` is a guess.
+    Guess,
+}
+
+/// The image input of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageInput {
+    /// Channels.
+    pub channels: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// Width in pixels.
+    pub width: usize,
+    /// The order of its axes.
+    pub layout: Layout,
+    /// The number of images in a batch; `None` where any number goes.
+    pub batch: Option<usize>,
+}
+
+/// One image as the model takes it, with the photo it was made of, if it was.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// `[1,C,H,W]` or `[1,H,W,C]`.
+    pub tensor: Tensor,
+    /// The photo, and where the model's input lies on it.
+    pub photo: Option<(Photo, Placement)>,
+}
+
+impl Model {
+    /// Reads a model.
+    ///
+    /// # Errors
+    /// When the bytes are no sound ONNX model, or it has no image input or class scores.
+    pub fn from_bytes(bytes: &ModelBytes, options: ModelOptions) -> Result<Model> {
+        let about = About::default();
+        Model::with_about(bytes, options, about)
+    }
+
+    /// Reads a model about which a file beside it tells more.
+    ///
+    /// # Errors
+    /// As [`Model::from_bytes`], and when its metadata contradict themselves.
+    pub fn with_about(bytes: &ModelBytes, options: ModelOptions, about: About) -> Result<Model> {
+        let graph = onnx::read(bytes, &onnx::ReadOptions { size: options.size })?;
+        let image = layer::image_input(&graph)?;
+        let score = layer::score(&graph, options.output.as_deref())?;
+        let input = ImageInput::of(&graph, image)?;
+        let about = about.or(About::from_metadata(&graph.header().metadata)?);
+        let prep = match (options.prep, about.prep) {
+            (Some(prep), _) => Some((prep, Origin::Asked)),
+            (None, Some(prep)) => Some((prep, Origin::Model)),
+            (None, None) if input.channels == 3 => Some((Prep::preset("imagenet")?, Origin::Guess)),
+            (None, None) => None,
+        };
+        let labels = options.labels.or(about.labels).unwrap_or_default();
+        Ok(Model { graph, image, score, input, prep, labels, sha256: sha256(bytes) })
+    }
+
+    /// The graph.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The image input.
+    pub fn image(&self) -> ValueId {
+        self.image
+    }
+
+    /// The class scores.
+    pub fn score(&self) -> &Score {
+        &self.score
+    }
+
+    /// Size and layout of the image input.
+    pub fn input(&self) -> ImageInput {
+        self.input
+    }
+
+    /// How photos are prepared, and who says so; `None` when nobody knows.
+    pub fn prep(&self) -> Option<(&Prep, Origin)> {
+        self.prep.as_ref().map(|(prep, origin)| (prep, *origin))
+    }
+
+    /// Names of the classes; empty when unknown.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    /// The name of a class; its index when it has none.
+    pub fn label(&self, class: usize) -> String {
+        self.labels.get(class).cloned().unwrap_or_else(|| format!("class {class}"))
+    }
+
+    /// SHA-256 of the model's bytes, the files beside it included, in hexadecimal.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Whether weights or activations are stored as integers.
+    pub fn is_quantised(&self) -> bool {
+        self.graph.nodes().any(|(_, n)| matches!(n.op, whycam_graph::Op::DequantizeLinear { .. }))
+    }
+
+    /// Prepares a photo.
+    ///
+    /// # Errors
+    /// When nobody knows how, or the photo does not fit.
+    pub fn prepare(&self, photo: Photo) -> Result<Image> {
+        let input = self.input;
+        let (prep, _) = self.prep().ok_or_else(|| {
+            Error::ask(
+                format!("nothing says how to prepare a photo for {} channels", input.channels),
+                "give --prep, or a .npy tensor that is prepared already",
+            )
+        })?;
+        let prepared = prep.apply(&photo, input.height, input.width, input.channels, input.layout)?;
+        let tensor = self.typed(&prepared.shape, &prepared.tensor)?;
+        Ok(Image { tensor, photo: Some((photo, prepared.placement)) })
+    }
+
+    /// Splits a prepared tensor `[N,C,H,W]` (or in the model's layout) into images.
+    ///
+    /// # Errors
+    /// When its shape is not the model's.
+    pub fn rows(&self, shape: &[usize], values: &[f32]) -> Result<Vec<Image>> {
+        let row = self.input.shape();
+        let size: usize = row.iter().product();
+        if shape.len() != 4 || shape[1..] != row[1..] || values.len() != shape.iter().product::<usize>() {
+            return Err(Error::ask(
+                format!("a tensor of shape {shape:?} does not fit the model, which takes {:?}", row),
+                "the first axis is the number of images; the others must be the model's (see `whycam inspect`)",
+            ));
+        }
+        let image = |values: &[f32]| Ok(Image { tensor: self.typed(&row, values)?, photo: None });
+        values.chunks_exact(size).map(image).collect()
+    }
+
+    /// The numbers in the type that the model takes.
+    fn typed(&self, shape: &[usize], values: &[f32]) -> Result<Tensor> {
+        let dtype = self.graph.value(self.image).dtype.unwrap_or(DType::F32);
+        Ok(match dtype {
+            DType::U8 => {
+                let bytes: Vec<u8> = values.iter().map(|v| v.round().clamp(0.0, 255.0) as u8).collect();
+                Tensor::new(DType::U8, shape.to_vec(), bytes)?
+            }
+            dtype => Tensor::floats(dtype, shape, values)?,
+        })
+    }
+}
+
+impl ImageInput {
+    fn of(graph: &Graph, image: ValueId) -> Result<ImageInput> {
+        let shape = graph.shape(image)?;
+        let &[batch, a, b, c] = shape.0.as_slice() else {
+            return Err(Error::ask(format!("the image input has the shape {shape}"), "four axes are needed"));
+        };
+        let fixed = |d: Dim| d.fixed().ok_or_else(|| Error::ask(format!("the image input has the shape {shape}"), "give --size"));
+        let (a, b, c) = (fixed(a)?, fixed(b)?, fixed(c)?);
+        let last = matches!(c, 1 | 3 | 4) && !matches!(a, 1 | 3 | 4);
+        let (layout, [channels, height, width]) =
+            if last { (Layout::Nhwc, [c, a, b]) } else { (Layout::Nchw, [a, b, c]) };
+        Ok(ImageInput { channels, height, width, layout, batch: batch.fixed() })
+    }
+
+    /// The shape of one image.
+    pub fn shape(self) -> [usize; 4] {
+        match self.layout {
+            Layout::Nchw => [1, self.channels, self.height, self.width],
+            Layout::Nhwc => [1, self.height, self.width, self.channels],
+        }
+    }
+}
+
+fn sha256(bytes: &ModelBytes) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(&bytes.proto);
+    for (location, data) in &bytes.external {
+        hasher.update(location.as_bytes());
+        hasher.update(data);
+    }
+    hasher.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}
