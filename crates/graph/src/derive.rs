@@ -6,7 +6,7 @@ use crate::diff::{self, Rules, Seed};
 use crate::emit::Emit;
 use crate::error::{Error, Result};
 use crate::graph::{Build, Graph, ValueId};
-use crate::layer::{Score, grid_of};
+use crate::layer::{Score, channels_last, grid_of};
 use crate::op::{CompareFn, Coordinates, Op, ReduceKind, Resize, ResizeMode, UnaryFn};
 use crate::pass;
 use crate::shape::{Dim, Shape};
@@ -207,9 +207,11 @@ impl Maps {
             Formula::Product { image, layer, enlarge } => {
                 let (signal, _) = self.recipe(b, image)?;
                 let (map, raw) = self.recipe(b, layer)?;
-                let size = b.shape(signal)?;
-                let [.., height, width] = size.0[..] else {
-                    return Err(Error::unfit("the image has no height and width", "see `whycam inspect`"));
+                let shape = b.shape(image.read_at)?;
+                let (height, width, channels) = match shape.0[..] {
+                    [_, h, w, _] if channels_last(&shape) => (h, w, 4),
+                    [_, _, h, w] => (h, w, 2),
+                    _ => return Err(Error::unfit("the image has no height and width", "see `whycam inspect`")),
                 };
                 let (Some(h), Some(w)) = (height.fixed(), width.fixed()) else {
                     return Err(Error::unfit("the size of the image is not known", "give --size"));
@@ -217,7 +219,7 @@ impl Maps {
                 let resize =
                     Resize { mode: ResizeMode::Linear, coordinates: enlarge, size: [h, w], scales: None };
                 let large = b.emit(Op::Resize(resize), &[map])?;
-                let over_channels = b.emit(Op::Unsqueeze { axes: vec![2] }, &[large])?;
+                let over_channels = b.emit(Op::Unsqueeze { axes: vec![channels] }, &[large])?;
                 Ok((b.mul(signal, over_channels)?, raw))
             }
         }

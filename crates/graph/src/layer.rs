@@ -32,6 +32,17 @@ pub enum ScoreKind {
     Sigmoid,
 }
 
+impl ScoreKind {
+    /// Its name in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            ScoreKind::Logit => "logit",
+            ScoreKind::Softmax => "softmax",
+            ScoreKind::Sigmoid => "sigmoid",
+        }
+    }
+}
+
 /// A value that can be read as a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layer {
@@ -59,6 +70,12 @@ pub fn image_input(graph: &Graph) -> Result<ValueId> {
             "whycam explains vision models; see `whycam inspect`",
         )
     })
+}
+
+/// Whether an image of this shape is `[N,H,W,C]`: its last axis looks like colours, and its second does not.
+pub fn channels_last(shape: &Shape) -> bool {
+    let colours = |d: Dim| matches!(d, Dim::Fixed(1 | 3 | 4));
+    matches!(shape.0[..], [_, second, _, last] if colours(last) && !colours(second))
 }
 
 /// The class scores at the named output, or at the first output that ends in a class axis.

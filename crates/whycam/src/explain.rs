@@ -225,11 +225,7 @@ impl<'m> Explainer<'m> {
                     label: about.label,
                     score: about.score,
                     probability: about.probability,
-                    score_kind: match kind {
-                        ScoreKind::Logit => "logit",
-                        ScoreKind::Softmax => "softmax",
-                        ScoreKind::Sigmoid => "sigmoid",
-                    },
+                    score_kind: kind.name(),
                     shape,
                     min: values.iter().copied().fold(f32::INFINITY, f32::min),
                     max: values.iter().copied().fold(f32::NEG_INFINITY, f32::max),
@@ -241,6 +237,7 @@ impl<'m> Explainer<'m> {
                     resize: self.align.name(),
                     values,
                     channel_order: self.model.prep().map_or(Order::Rgb, |(prep, _)| prep.order),
+                    input_size: [self.model.input().height, self.model.input().width],
                     style: OverlayStyle { align: self.align, ..OverlayStyle::default() },
                 });
             }

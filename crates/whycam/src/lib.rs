@@ -19,7 +19,7 @@ pub use error::{Error, Result};
 pub use explain::{Explainer, Explanation, Layers, Prediction, Question, explain};
 pub use map::Map;
 pub use method::{METHODS, Method};
-pub use model::{About, Image, ImageInput, Model, ModelOptions, Origin};
+pub use model::{About, Image, ImageInput, Model, ModelOptions, Origin, labels, sha256};
 pub use target::Target;
 pub use verdict::Verdict;
 #[cfg(feature = "embedded-model")]

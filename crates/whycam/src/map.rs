@@ -51,6 +51,9 @@ pub struct Map {
     pub values: Vec<f32>,
     #[serde(skip)]
     pub(crate) channel_order: Order,
+    /// Height and width of the model's image.
+    #[serde(skip)]
+    pub(crate) input_size: [usize; 2],
     #[serde(skip)]
     pub(crate) style: OverlayStyle,
 }
@@ -61,26 +64,29 @@ impl Map {
         if self.shape.len() == 2 { Space::Layer } else { Space::Image }
     }
 
-    /// The map as a picture: over the photo for a layer's map, by itself for one of the image.
+    /// The map as a picture: over the photo for a layer's map, by itself for one of the image, whose channels
+    /// are added up where they are no colours.
     ///
     /// # Errors
     /// When the picture would be too large.
     pub fn render(&self, image: &Image, style: &OverlayStyle) -> Result<RgbImage> {
-        let alone = || {
-            let dims = image.tensor.shape();
-            let [height, width] = if matches!(dims[1], 1 | 3) { [dims[2], dims[3]] } else { [dims[1], dims[2]] };
-            (height, width)
-        };
         Ok(match (self.shape.as_slice(), &image.photo) {
             (&[h, w], Some((photo, placement))) => {
                 overlay(photo, Field::new(&self.values, h, w)?, placement, style)?
             }
             (&[h, w], None) => {
-                let (height, width) = alone();
+                let [height, width] = self.input_size;
                 map_alone(Field::new(&self.values, h, w)?, height, width, style)?
             }
             (&[channels, h, w], photo) => {
-                let pixels = Pixels::new(&self.values, channels, h, w, self.channel_order)?;
+                let total;
+                let pixels = match channels {
+                    1 | 3 => Pixels::new(&self.values, channels, h, w, self.channel_order)?,
+                    _ => {
+                        total = over_channels(&self.values, h * w);
+                        Pixels::new(&total, 1, h, w, self.channel_order)?
+                    }
+                };
                 let whole = (Placement::whole(w as u32, h as u32), (w as u32, h as u32));
                 let (placement, canvas) = match photo {
                     Some((photo, placement)) => (*placement, (photo.width(), photo.height())),
@@ -99,6 +105,17 @@ impl Map {
     pub fn picture(&self, image: &Image) -> Result<Vec<u8>> {
         Ok(crate::image::encode_png(&self.render(image, &self.style)?)?)
     }
+}
+
+/// `[C,area]` summed over channels.
+fn over_channels(values: &[f32], area: usize) -> Vec<f32> {
+    let mut total = vec![0.0; area];
+    for channel in values.chunks(area.max(1)) {
+        for (sum, value) in total.iter_mut().zip(channel) {
+            *sum += value;
+        }
+    }
+    total
 }
 
 /// Values `[H,W,C]` as `[C,H,W]`; others as they are.

@@ -8,7 +8,7 @@ use whycam_graph::engine::ModelBytes;
 use whycam_graph::layer::{self, Score};
 use whycam_graph::{DType, Dim, Graph, Tensor, ValueId, onnx};
 
-pub use about::About;
+pub use about::{About, labels};
 pub use open::embedded_bytes;
 
 use crate::error::{Error, Result};
@@ -220,7 +220,8 @@ impl ImageInput {
     }
 }
 
-fn sha256(bytes: &ModelBytes) -> String {
+/// SHA-256 of a model's bytes, the files beside it included, in hexadecimal.
+pub fn sha256(bytes: &ModelBytes) -> String {
     let mut hasher = Sha256::new();
     hasher.update(&bytes.proto);
     for (location, data) in &bytes.external {

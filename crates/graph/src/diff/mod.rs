@@ -9,6 +9,7 @@ mod lift;
 mod linear;
 mod pointwise;
 mod pool;
+mod quantised;
 mod reduce;
 mod rules;
 
@@ -21,7 +22,7 @@ use crate::op::Op;
 use crate::shape::{Dim, Shape};
 use crate::tensor::{DType, Tensor};
 
-pub use pointwise::is_relu;
+pub use pointwise::{is_relu, is_smooth};
 pub(crate) use reduce::lrn_base;
 pub use rules::{ReluRule, Rules};
 
@@ -117,9 +118,11 @@ impl Path {
         let mut forward = Vec::new();
         for (id, node) in graph.nodes() {
             if node.inputs.iter().flatten().any(|i| values.contains(i)) {
+                // Integers carry signal where they stand for real numbers: quantised ones, byte images.
                 let carries = |o: &&ValueId| {
                     let dtype = graph.value(**o).dtype;
-                    dtype.is_none_or(DType::is_float) || matches!(node.op, Op::QuantizeLinear { .. })
+                    let moved = node.op.is_layout() || matches!(node.op, Op::QuantizeLinear { .. });
+                    moved || dtype.is_none_or(DType::is_float)
                 };
                 let outputs: Vec<ValueId> = node.outputs.iter().flatten().filter(carries).copied().collect();
                 if !outputs.is_empty() {

@@ -1,13 +1,12 @@
 //! Rules of element-wise ops, the three ReLU rules among them.
 
-use super::Sweep;
 use super::rules::{ReluRule, Sent};
+use super::{Sweep, quantised};
 use crate::emit::Emit;
 use crate::error::Result;
 use crate::graph::{Graph, Node, NodeId, ValueId};
 use crate::op::{BinaryFn, CompareFn, Op, UnaryFn};
 use crate::shape::{Dim, Shape};
-use crate::tensor::DType;
 
 /// What a node is to the ReLU rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,11 +19,20 @@ pub(super) enum Family {
     Other,
 }
 
-/// Whether the node belongs to the ReLU family: ReLU, Clip, LeakyReLU, PReLU and max(x, 0), but
-/// not the clip that is the gate of a hard-swish or hard-sigmoid.
+/// Whether the node belongs to the ReLU family: ReLU, Clip, LeakyReLU, PReLU, max(x, 0) and a
+/// quantisation that cuts sums off at 0, but not the clip that is the gate of a hard-swish or
+/// hard-sigmoid, nor a bound on one side that is not 0.
 pub fn is_relu(graph: &Graph, node: &Node) -> bool {
-    let all: Vec<NodeId> = graph.nodes().map(|(id, _)| id).collect();
-    family(graph, &all, node) == Family::Relu
+    family(graph, &all_nodes(graph), node) == Family::Relu
+}
+
+/// Whether the node is an activation that is no ReLU, so that rules for ReLUs do not apply to it.
+pub fn is_smooth(graph: &Graph, node: &Node) -> bool {
+    family(graph, &all_nodes(graph), node) == Family::Smooth
+}
+
+fn all_nodes(graph: &Graph) -> Vec<NodeId> {
+    graph.nodes().map(|(id, _)| id).collect()
 }
 
 /// What a node is to the ReLU rules, among the nodes `path` of the graph.
@@ -32,8 +40,12 @@ pub(super) fn family(graph: &Graph, path: &[NodeId], node: &Node) -> Family {
     match node.op {
         Op::Unary(UnaryFn::Relu | UnaryFn::LeakyRelu(_)) | Op::PRelu => Family::Relu,
         Op::Unary(UnaryFn::Clip { .. }) if is_gate(graph, path, node) => Family::Smooth,
-        Op::Unary(UnaryFn::Clip { .. }) => Family::Relu,
+        // One bound alone is max(x, a) or min(x, b): a rectifier when it is max(x, 0).
+        Op::Unary(UnaryFn::Clip { min, max }) if min == 0.0 || (min > f32::MIN && max < f32::MAX) => {
+            Family::Relu
+        }
         Op::Binary(BinaryFn::Max) if rectified(graph, node).is_some() => Family::Relu,
+        Op::QuantizeLinear { .. } if quantised::is_relu(graph, node) => Family::Relu,
         Op::Unary(
             UnaryFn::Elu(_)
             | UnaryFn::Gelu
@@ -77,7 +89,7 @@ fn is_gate(graph: &Graph, path: &[NodeId], node: &Node) -> bool {
 }
 
 /// The signal through the ReLU family: `derivative` is φ′(x) as a condition where it is 0 or 1, or as a factor.
-fn relu(sweep: &mut Sweep<'_>, g: ValueId, derivative: Derivative) -> Result<ValueId> {
+pub(super) fn relu(sweep: &mut Sweep<'_>, g: ValueId, derivative: Derivative) -> Result<ValueId> {
     let g = match sweep.rules.relu {
         ReluRule::Gradient => g,
         ReluRule::Deconvnet | ReluRule::Guided => sweep.unary(UnaryFn::Relu, g)?,
@@ -89,7 +101,7 @@ fn relu(sweep: &mut Sweep<'_>, g: ValueId, derivative: Derivative) -> Result<Val
     }
 }
 
-enum Derivative {
+pub(super) enum Derivative {
     Where(ValueId),
     Times(ValueId),
 }
@@ -119,7 +131,7 @@ pub(super) fn unary(sweep: &mut Sweep<'_>, node: &Node, f: UnaryFn, g: ValueId) 
 }
 
 /// `[min < y < max]`, from the output of a clip; `None` where nothing is clipped.
-fn inside(sweep: &mut Sweep<'_>, y: ValueId, min: f32, max: f32) -> Result<Option<ValueId>> {
+pub(super) fn inside(sweep: &mut Sweep<'_>, y: ValueId, min: f32, max: f32) -> Result<Option<ValueId>> {
     let above = match min == f32::NEG_INFINITY {
         true => None,
         false => Some(sweep.compare(y, CompareFn::Greater, min)?),
@@ -350,32 +362,10 @@ pub(super) fn choose(s: &mut Sweep<'_>, node: &Node, g: ValueId) -> Result<Sent>
     Ok(vec![None, Some(to_a), Some(to_b)])
 }
 
+/// The signal at an integer, such as a cell of a byte image, is no integer.
 pub(super) fn cast(s: &mut Sweep<'_>, node: &Node, g: ValueId) -> Result<ValueId> {
     let from = s.dtype(node.input(0)?);
-    if s.dtype(g) == from { Ok(g) } else { s.emit(Op::Cast(from), &[g]) }
-}
-
-/// Straight through inside the clip range. The signal at the integer is kept in units of the
-/// de-quantised value, so that a quantise–de-quantise pair passes it on unchanged.
-pub(super) fn quantize(s: &mut Sweep<'_>, node: &Node, g: ValueId) -> Result<ValueId> {
-    let q = node.outputs.first().copied().flatten().unwrap_or(node.input(0)?);
-    let (low, high) = match s.dtype(q) {
-        DType::I8 => (i8::MIN.into(), i8::MAX.into()),
-        DType::U8 => (u8::MIN.into(), u8::MAX.into()),
-        DType::I16 => (i16::MIN.into(), i16::MAX.into()),
-        DType::U16 => (u16::MIN.into(), u16::MAX.into()),
-        _ => return Ok(g),
-    };
-    let level = s.emit(Op::Cast(DType::F32), &[q])?;
-    match inside(s, level, low, high)? {
-        Some(open) => s.keep_where(open, g),
-        None => Ok(g),
-    }
-}
-
-/// See [`quantize`].
-pub(super) fn dequantize(_: &mut Sweep<'_>, _: &Node, g: ValueId) -> Result<ValueId> {
-    Ok(g)
+    if s.dtype(g) == from || !from.is_float() { Ok(g) } else { s.emit(Op::Cast(from), &[g]) }
 }
 
 /// A vector over axis `axis` shaped to broadcast with values of rank `rank`.

@@ -55,12 +55,13 @@ pub(super) fn reduce(
             s.mul(g, sign)
         }
         ReduceKind::L2 => {
+            // Zeros have no direction: 0/1 instead of 0/0.
             let y = again(s, y)?;
-            let share = s.div(x, y)?;
-            let signal = s.mul(g, share)?;
-            // Zeros have no direction.
             let long = s.compare(y, CompareFn::Greater, 0.0)?;
-            s.keep_where(long, signal)
+            let one = s.scalar(y, 1.0)?;
+            let length = s.emit(Op::Where, &[long, y, one])?;
+            let share = s.div(x, length)?;
+            s.mul(g, share)
         }
         ReduceKind::LogSum => {
             let y = again(s, y)?;

@@ -1,6 +1,6 @@
 //! The rule of every op: which function sends the signal back, and where there is none.
 
-use super::{Sweep, layout, linear, pointwise, pool, reduce};
+use super::{Sweep, layout, linear, pointwise, pool, quantised, reduce};
 use crate::error::Result;
 use crate::graph::{Node, ValueId};
 use crate::op::{Op, ReduceKind};
@@ -63,9 +63,8 @@ pub(super) fn backward(
         Op::PRelu => pointwise::prelu(sweep, node, g, wanted),
         Op::Where => pointwise::choose(sweep, node, g),
         Op::Cast(_) => one(Some(pointwise::cast(sweep, node, g)?)),
-        Op::Identity | Op::Dropout | Op::Expand { .. } => one(Some(g)),
-        Op::QuantizeLinear { .. } => one(Some(pointwise::quantize(sweep, node, g)?)),
-        Op::DequantizeLinear { .. } => one(Some(pointwise::dequantize(sweep, node, g)?)),
+        Op::Identity | Op::Dropout | Op::Expand { .. } | Op::DequantizeLinear { .. } => one(Some(g)),
+        Op::QuantizeLinear { .. } => one(Some(quantised::quantize(sweep, node, g)?)),
         Op::Conv(conv) => one(Some(linear::conv(sweep, node, conv, g)?)),
         Op::ConvTranspose(t) => one(Some(linear::conv_transpose(sweep, node, t, g)?)),
         Op::MatMul => linear::matmul(sweep, node, g, wanted),

@@ -227,9 +227,14 @@ pub fn prove_adjoint(graph: &Graph, given: &[(String, Array)], output: ValueId) 
     }
 }
 
-/// Three cotangents at once equal three single runs.
+/// Three cotangents at once equal three single runs. Returns the signals at the inputs.
 #[track_caller]
-pub fn prove_copies(graph: &Graph, given: &[(String, Array)], output: ValueId, relu: ReluRule) {
+pub fn prove_copies(
+    graph: &Graph,
+    given: &[(String, Array)],
+    output: ValueId,
+    relu: ReluRule,
+) -> Vec<Array> {
     const COPIES: usize = 3;
     let shape = value_of(graph, given).shape;
     let read_at = ids(graph, given);
@@ -242,6 +247,7 @@ pub fn prove_copies(graph: &Graph, given: &[(String, Array)], output: ValueId, r
             assert_close(&copy(a, k), b, EXACT, format!("copy {k} under {relu:?}\n{many}"));
         }
     }
+    together
 }
 
 /// The slice `k` of the first axis.

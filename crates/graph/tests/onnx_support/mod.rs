@@ -43,7 +43,7 @@ impl File {
     }
 
     pub fn output(mut self, name: &str) -> File {
-        self.graph.output.push(value(name, F32, None));
+        self.graph.output.push(ValueInfoProto { name: name.into(), ..ValueInfoProto::default() });
         self
     }
 

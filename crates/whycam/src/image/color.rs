@@ -209,8 +209,8 @@ fn jet(t: f32) -> [f32; 3] {
 }
 
 fn cool_warm() -> Vec<[u8; 3]> {
-    let anchors =
-        [[59, 76, 192], [221, 221, 221], [180, 4, 38]].map(|[r, g, b]| Color::from_rgba8(r, g, b, 255));
+    let anchors = [[59, 76, 192], [141, 176, 254], [221, 221, 221], [244, 152, 122], [180, 4, 38]];
+    let anchors = anchors.map(|[red, green, blue]| Color::from_rgba8(red, green, blue, 255));
     let gradient = GradientBuilder::new().colors(&anchors).build::<CatmullRomGradient>();
     gradient.map(colours).unwrap_or_default()
 }

@@ -86,8 +86,8 @@ impl std::fmt::Debug for Photo {
     }
 }
 
-/// Encodes a picture as an 8-bit RGB PNG file, with the fast compression: an eighth of the default's time for a file
-/// larger by a fifth to two fifths.
+/// Encodes a picture as an 8-bit RGB PNG file, with the fast compression: an eighth of the default's time for
+/// a file larger by a fifth to two fifths.
 ///
 /// # Errors
 /// [`ImageError::Empty`] for a picture without pixels; [`ImageError::Encode`] if the encoder refuses.

@@ -31,7 +31,7 @@ pub use overlay::{OverlayStyle, Pixels, map_alone, overlay, picture};
 pub use placement::Placement;
 pub(crate) use resample::resample_rgb;
 pub use resample::{Align, Field, Filter, resample};
-pub use sheet::{Panel, sheet};
+pub use sheet::{Panel, sheet, thumbnail};
 
 /// The picture type of this crate's interface, from the `image` crate: 8-bit RGB, rows from the top.
 pub use ::image::RgbImage;

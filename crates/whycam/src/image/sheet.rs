@@ -70,6 +70,27 @@ pub fn sheet(panels: &[Panel], columns: Option<usize>) -> Result<RgbImage, Image
     Ok(page)
 }
 
+/// The picture at the size that it has on a sheet: who makes many panels of large pictures need not keep
+/// those.
+///
+/// # Errors
+/// [`ImageError::Empty`] and [`ImageError::TooLarge`] as for [`sheet`].
+pub fn thumbnail(picture: &RgbImage) -> Result<RgbImage, ImageError> {
+    let (width, height) = picture.dimensions();
+    match size_on_sheet(picture)? {
+        to if to == (width, height) => Ok(picture.clone()),
+        to => resample_rgb(picture, &Placement::whole(width, height), to, Filter::Bicubic),
+    }
+}
+
+fn size_on_sheet(picture: &RgbImage) -> Result<(u32, u32), ImageError> {
+    let (width, height) = picture.dimensions();
+    check_size(width.into(), height.into())?;
+    let scale = f64::from(SIDE) / f64::from(width.max(height));
+    let scaled = |side: u32| ((f64::from(side) * scale).round() as u32).clamp(1, SIDE);
+    Ok((scaled(width), scaled(height)))
+}
+
 /// Columns for `count` panels.
 fn good_columns(count: usize) -> usize {
     let gaps = |columns: usize| (columns - count % columns) % columns;
@@ -103,11 +124,8 @@ struct Cell<'a> {
 
 impl<'a> Cell<'a> {
     fn new(panel: &'a Panel) -> Result<Cell<'a>, ImageError> {
-        let (width, height) = panel.picture.dimensions();
-        check_size(width.into(), height.into())?;
-        let scale = f64::from(SIDE) / f64::from(width.max(height));
-        let scaled = |side: u32| ((f64::from(side) * scale).round() as u32).clamp(1, SIDE);
-        Ok(Cell { panel, width: scaled(width), height: scaled(height) })
+        let (width, height) = size_on_sheet(&panel.picture)?;
+        Ok(Cell { panel, width, height })
     }
 
     fn caption_height(&self) -> u32 {
@@ -126,8 +144,7 @@ impl<'a> Cell<'a> {
         width: u32,
         picture_height: u32,
     ) -> Result<(), ImageError> {
-        let whole = Placement::whole(self.panel.picture.width(), self.panel.picture.height());
-        let picture = resample_rgb(&self.panel.picture, &whole, (self.width, self.height), Filter::Bicubic)?;
+        let picture = thumbnail(&self.panel.picture)?;
         let down = picture_height.saturating_sub(self.height);
         imageops::replace(page, &picture, x.into(), (y + down).into());
         let mut y = y + picture_height + GAP;

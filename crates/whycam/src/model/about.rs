@@ -73,7 +73,7 @@ impl About {
     }
 }
 
-/// One label a line.
+/// The labels in a text file: one a line, class 0 first.
 pub fn labels(text: &str) -> Vec<String> {
     text.lines().map(|line| line.trim().to_owned()).collect()
 }

@@ -23,6 +23,15 @@ impl Model {
     /// # Errors
     /// As [`Model::open`].
     pub fn open_with(path: impl AsRef<Path>, options: ModelOptions) -> Result<Model> {
+        let (bytes, about) = Model::read(path)?;
+        Model::with_about(&bytes, options, about)
+    }
+
+    /// The bytes of an ONNX file and of the files of weights beside it, and what `<name>.whycam.toml` tells.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or a file of weights is not in the model's folder.
+    pub fn read(path: impl AsRef<Path>) -> Result<(ModelBytes, About)> {
         let path = path.as_ref();
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut bytes = ModelBytes { proto: read(path)?.into(), ..ModelBytes::default() };
@@ -34,7 +43,7 @@ impl Model {
             true => About::from_toml(&read_text(&beside)?, |name| read_text(&folder.join(name)))?,
             false => About::default(),
         };
-        Model::with_about(&bytes, options, about)
+        Ok((bytes, about))
     }
 
     /// The model inside the library: EfficientNet-Lite0 on ImageNet's 1000 classes.

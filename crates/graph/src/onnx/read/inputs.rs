@@ -18,6 +18,14 @@ pub(super) struct Declared {
     pub dims: Option<Vec<Declaration>>,
 }
 
+impl Declared {
+    /// Takes over what another declaration of the same value tells in addition.
+    pub fn fill(&mut self, other: Declared) {
+        self.dtype = self.dtype.or(other.dtype);
+        self.dims = self.dims.take().or(other.dims);
+    }
+}
+
 /// A declared dimension.
 #[derive(Clone, PartialEq)]
 pub(super) enum Declaration {

@@ -245,10 +245,8 @@ pub(super) fn beyond_batch(graph: &Graph, op: &Op, inputs: &[Option<ValueId>]) -
         Op::Expand { to } => Op::Expand { to: one(to) },
         other => other.clone(),
     };
-    let single: Vec<Option<Value>> = operands
-        .iter()
-        .map(|v| v.map(|v| Value { shape: v.shape.as_ref().map(one), ..v.clone() }))
-        .collect();
+    let single: Vec<Option<Value>> =
+        operands.iter().map(|v| v.map(|v| Value { shape: v.shape.as_ref().map(one), ..v.clone() })).collect();
     let single: Vec<Option<&Value>> = single.iter().map(Option::as_ref).collect();
     infer(&op, &single).is_ok().then_some(reason)
 }

@@ -16,7 +16,7 @@ use crate::graph::{Build, Graph, Header, NamedNode, ValueId};
 use crate::onnx::proto::{AttributeProto, AttributeType, GraphProto, NodeProto};
 use crate::onnx::scope;
 use crate::op::{Op, Opaque};
-use crate::shape::Shape;
+use crate::shape::{Int, Shape};
 
 /// Versions of ONNX's own operators that are understood.
 const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
@@ -42,13 +42,15 @@ impl<'a> Reader<'a> {
     ) -> Result<Reader<'a>> {
         let mut used: HashSet<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
         used.extend(items.iter().flat_map(|i| i.proto.input.iter().chain(&i.captured)).map(String::as_str));
-        let told = graph.value_info.iter().chain(&graph.output);
-        let declared = told.map(|v| Ok((v.name.as_str(), declared(v)?))).collect::<Result<_>>()?;
+        let mut declarations: HashMap<&str, Declared> = HashMap::new();
+        for info in graph.value_info.iter().chain(&graph.output) {
+            declarations.entry(&info.name).or_default().fill(declared(info)?);
+        }
         let mut build = Build::new(header);
         // Names that whycam made up when it wrote this file.
         items.iter().flat_map(|i| &i.proto.output).for_each(|name| build.avoid(name));
         let (values, symbols) = (HashMap::new(), Symbols::default());
-        Ok(Reader { build, values, used, declared, symbols, files, ints: 0 })
+        Ok(Reader { build, values, used, declared: declarations, symbols, files, ints: 0 })
     }
 
     /// Checks and keeps the files that tensors stand in.
@@ -121,6 +123,9 @@ impl<'a> Reader<'a> {
     /// Adds a node.
     pub fn node(&mut self, item: &Item) -> Result<()> {
         let node = &item.proto;
+        if let Some(branch) = self.chosen_branch(node) {
+            return self.inline(item, &branch);
+        }
         let mut inputs =
             node.input.iter().map(|name| self.operand(node, name)).collect::<Result<Vec<_>>>()?;
         while inputs.last().is_some_and(Option::is_none) {
@@ -148,7 +153,9 @@ impl<'a> Reader<'a> {
                 format!("the model does not fit that size: {}: {what}", place(node)),
                 "leave --size out, or try a multiple of the model's own size",
             )),
-            Err(Refusal::Error(Error::Operands { what, .. })) => Err(Error::Operands { place: place(node), what }),
+            Err(Refusal::Error(Error::Operands { what, .. })) => {
+                Err(Error::Operands { place: place(node), what })
+            }
             Err(Refusal::Error(error)) => Err(error),
         }
     }
@@ -164,6 +171,11 @@ impl<'a> Reader<'a> {
         }
         self.build.header_mut().functions = functions;
         Ok(crate::pass::prune(&self.build.finish(outputs)))
+    }
+
+    /// The integers of a value, where they are known.
+    pub(super) fn known(&self, name: &str) -> Option<&[Int]> {
+        self.build.graph().value(*self.values.get(name)?).ints.as_deref()
     }
 
     fn operand(&self, node: &NodeProto, name: &str) -> Result<Option<ValueId>> {

@@ -163,3 +163,38 @@ fn shape(shape: &Shape) -> TensorShapeProto {
     };
     TensorShapeProto { dim: shape.0.iter().map(dim).collect() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Build, Header};
+    use crate::onnx::{ReadOptions, read};
+    use crate::tensor::Tensor;
+
+    /// Three constants of 400, 800 and 1200 bytes, added up.
+    fn sums() -> Graph {
+        let mut build = Build::new(Header::default());
+        let constant = |n: usize| Tensor::f32(&[n, 100], &vec![n as f32; 100 * n]).expect("it fits");
+        let mut named =
+            |n: usize| build.named_constant(&format!("w{n}"), constant(n)).expect("the name is free");
+        let ids = [Some(named(1)), Some(named(2)), Some(named(3))];
+        let joined = build.nodes(Op::Concat { axis: 0 }, &ids).expect("they fit");
+        build.finish(joined)
+    }
+
+    #[test]
+    fn large_constants_move_out_when_the_model_is_too_large() {
+        let graph = sums();
+        for (limit, moved) in [(10_000, 0), (2_000, 1200), (600, 2000), (200, 2400)] {
+            let model = write_within(&graph, limit).expect("it can be written");
+            assert_eq!(model.external.get("weights.data").map_or(0, Bytes::len), moved, "limit {limit}");
+            let again = read(&model, &ReadOptions::default()).expect("it is sound");
+            assert_eq!(again.to_string(), graph.to_string());
+            for (a, b) in again.values().zip(graph.values()) {
+                let data = |v: &Value| v.constant.as_ref().map(|t| t.data().clone());
+                assert_eq!(data(a.1), data(b.1));
+            }
+        }
+        assert!(matches!(write_within(&graph, 10), Err(Error::Limit { .. })));
+    }
+}

@@ -30,7 +30,9 @@ pub(super) fn reshape(cx: &mut Cx) -> Told<Form> {
         let rest = from.elements().zip(to.elements()).and_then(|(all, others)| divide(all, others));
         match rest {
             Some(rest) => to.0[open] = rest,
-            None if from.to_fixed().is_some() && to.to_fixed().is_some() => return malformed(format!("{from} does not divide by {to}")),
+            None if from.to_fixed().is_some() && to.to_fixed().is_some() => {
+                return malformed(format!("{from} does not divide by {to}"));
+            }
             None => return not_modelled(format!("{from} does not divide by {to}")),
         }
     }
@@ -39,7 +41,7 @@ pub(super) fn reshape(cx: &mut Cx) -> Told<Form> {
 
 /// The quotient, where it is a dimension.
 fn divide(all: Dim, by: Dim) -> Option<Dim> {
-    let exact = |a: usize, b: usize| (b > 0 && a % b == 0).then(|| a / b);
+    let exact = |a: usize, b: usize| (b > 0 && a.is_multiple_of(b)).then(|| a / b);
     match (all, by) {
         (Dim::Fixed(a), Dim::Fixed(b)) | (Dim::Batch(a), Dim::Batch(b)) => exact(a, b).map(Dim::Fixed),
         (Dim::Batch(c), Dim::Fixed(b)) => exact(c, b).map(Dim::Batch),

@@ -1,0 +1,58 @@
+//! Rules of quantised values: a quantise–de-quantise pair is straight through inside its clip range.
+
+use super::Sweep;
+use super::pointwise::{Derivative, inside, relu};
+use crate::emit::Emit;
+use crate::error::Result;
+use crate::graph::{Graph, Node, ValueId};
+use crate::op::{BinaryFn, Op};
+use crate::tensor::DType;
+
+/// The least and the largest level of a narrow integer type.
+fn levels(dtype: DType) -> Option<(f32, f32)> {
+    Some(match dtype {
+        DType::I8 => (i8::MIN.into(), i8::MAX.into()),
+        DType::U8 => (u8::MIN.into(), u8::MAX.into()),
+        DType::I16 => (i16::MIN.into(), i16::MAX.into()),
+        DType::U16 => (u16::MIN.into(), u16::MAX.into()),
+        _ => return None,
+    })
+}
+
+/// Whether the node stands for a ReLU: it cuts a sum off at 0, its least level. onnxruntime's
+/// quantiser removes the ReLU before such a node.
+pub(super) fn is_relu(graph: &Graph, node: &Node) -> bool {
+    let (Op::QuantizeLinear { to, .. }, Some(Some(x))) = (&node.op, node.inputs.first()) else {
+        return false;
+    };
+    let linear = graph.value(*x).producer.is_some_and(|id| {
+        matches!(
+            graph.node(id).op,
+            Op::Conv(_)
+                | Op::ConvTranspose(_)
+                | Op::MatMul
+                | Op::Gemm(_)
+                | Op::BatchNorm { .. }
+                | Op::Binary(BinaryFn::Add | BinaryFn::Sub)
+        )
+    });
+    let zero_points = match node.inputs.get(2).copied().flatten() {
+        Some(zero) => graph.value(zero).constant.as_ref().map(|t| t.to_f32s()),
+        None => Some(vec![0.0]),
+    };
+    let cut = |(least, _)| zero_points.is_some_and(|all| all.iter().all(|&zero| zero == least));
+    linear && levels(*to).is_some_and(cut)
+}
+
+/// The signal at the integer is kept in units of the de-quantised value, so that a pair passes it
+/// on unchanged, and de-quantising alone does nothing.
+pub(super) fn quantize(s: &mut Sweep<'_>, node: &Node, g: ValueId) -> Result<ValueId> {
+    let q = node.outputs.first().copied().flatten().unwrap_or(node.input(0)?);
+    let Some((least, most)) = levels(s.dtype(q)) else { return Ok(g) };
+    let level = s.emit(Op::Cast(DType::F32), &[q])?;
+    match inside(s, level, least, most)? {
+        Some(open) if is_relu(s.graph, node) => relu(s, g, Derivative::Where(open)),
+        Some(open) => s.keep_where(open, g),
+        None => Ok(g),
+    }
+}
