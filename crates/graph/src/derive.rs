@@ -211,7 +211,9 @@ impl Maps {
                 let (height, width, channels) = match shape.0[..] {
                     [_, h, w, _] if channels_last(&shape) => (h, w, 4),
                     [_, _, h, w] => (h, w, 2),
-                    _ => return Err(Error::unfit("the image has no height and width", "see `whycam inspect`")),
+                    _ => {
+                        return Err(Error::unfit("the image has no height and width", "see `whycam inspect`"));
+                    }
                 };
                 let (Some(h), Some(w)) = (height.fixed(), width.fixed()) else {
                     return Err(Error::unfit("the size of the image is not known", "give --size"));

@@ -43,7 +43,8 @@ fn step(net: &mut Net, x: ValueId, earlier: &[ValueId], op: u8, a: usize, b: usi
                 0 => ResizeMode::Nearest(NearestMode::Floor),
                 _ => ResizeMode::Linear,
             };
-            let coordinates = [Coordinates::HalfPixel, Coordinates::AlignCorners, Coordinates::Asymmetric][b % 3];
+            let coordinates =
+                [Coordinates::HalfPixel, Coordinates::AlignCorners, Coordinates::Asymmetric][b % 3];
             net.op(Op::Resize(Resize { mode, coordinates, size: [1 + a % 5, 1 + b % 5], scales: None }), &[x])
         }
         10 => {
@@ -116,13 +117,17 @@ fn step(net: &mut Net, x: ValueId, earlier: &[ValueId], op: u8, a: usize, b: usi
         }
         25 => unary(net, UnaryFn::Clip { min: -0.4, max: 0.4 }),
         26 => {
-            let most = net.op(Op::Reduce { kind: ReduceKind::LogSumExp, axes: vec![2, 3], keep: false }, &[x]);
+            let most =
+                net.op(Op::Reduce { kind: ReduceKind::LogSumExp, axes: vec![2, 3], keep: false }, &[x]);
             let column = net.op(Op::Unsqueeze { axes: vec![2, 3] }, &[most]);
             net.op(Op::Binary(BinaryFn::Min), &[x, column])
         }
         _ => {
             let sizes = vec![1, size[a % 3]];
-            let doubled = net.op(Op::Pad { mode: PadMode::Constant, before: one(1 + a % 3), after: vec![0; 4], value: 0.3 }, &[x]);
+            let doubled = net.op(
+                Op::Pad { mode: PadMode::Constant, before: one(1 + a % 3), after: vec![0; 4], value: 0.3 },
+                &[x],
+            );
             let pieces = net.b.nodes(Op::Split { axis: 1 + a % 3, sizes }, &[Some(doubled)]).unwrap();
             net.b.mul(pieces[1], x).unwrap()
         }

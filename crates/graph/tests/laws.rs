@@ -244,7 +244,8 @@ fn the_map_does_not_depend_on_the_order_of_channels() {
         let mut net = Net::new(7);
         let x = net.input("image", Array::random(&[1, 2, 6, 6], 6));
         let mut weights = |net: &mut Net, shape: &[usize], pick: &dyn Fn(&[usize]) -> f64| {
-            let values: Vec<f32> = Array::from_fn(shape, |i| pick(i)).data.iter().map(|v| *v as f32).collect();
+            let values: Vec<f32> =
+                Array::from_fn(shape, |i| pick(i)).data.iter().map(|v| *v as f32).collect();
             net.values(shape, &values)
         };
         let w = weights(&mut net, &[4, 2, 3, 3], &|i| filters.at(&[order[i[0]], i[1], i[2], i[3]]));
@@ -451,8 +452,11 @@ fn several_classes_equal_single_ones() {
         let asked = Asked::new(net, y);
         let score = layer::score(&asked.graph, None).unwrap();
         let last = layer::automatic(&asked.graph, asked.image(), &score).unwrap();
-        let formulas =
-            [grad_cam(last, true), signal(asked.image(), ReluRule::Guided), guided_grad_cam(asked.image(), last)];
+        let formulas = [
+            grad_cam(last, true),
+            signal(asked.image(), ReluRule::Guided),
+            guided_grad_cam(asked.image(), last),
+        ];
         let derived = asked.derive(Classes { top: 2, given: 1 }, &formulas);
         let target = Array::new(&[3, 1], vec![3.0, 0.0, 1.0]);
         let together = run_with(&derived.graph, &asked.given, &[(TARGET, &target)]);
@@ -521,7 +525,9 @@ fn the_range_is_told_before_the_relu() {
     let mut broken = asked;
     broken.given[0].1.data[0] = f64::NAN;
     let answer = broken.ask(&[0], &[grad_cam(a, true)]);
-    assert!(answer[3].data[..2].iter().all(|v| v.is_nan()) && answer[3].data[2..].iter().all(|v| v.is_finite()));
+    assert!(
+        answer[3].data[..2].iter().all(|v| v.is_nan()) && answer[3].data[2..].iter().all(|v| v.is_finite())
+    );
 }
 
 #[test]
@@ -604,8 +610,7 @@ fn captum_guided_grad_cam() {
     let (asked, [image, _, relu1]) = captum();
     let (guided, map) = (asked.map(0, signal(image, ReluRule::Guided)), asked.map(0, grad_cam(relu1, true)));
     let product = Array::from_fn(&[1, 1, 4, 4], |i| guided.at(i) * map.at(&[0, i[2] / 2, i[3] / 2]));
-    let expected =
-        [0.0, 0.0, 4.0, 4.0, 0.0, 0.0, 12.0, 8.0, 28.0, 84.0, 97.5, 65.0, 28.0, 56.0, 65.0, 32.5];
+    let expected = [0.0, 0.0, 4.0, 4.0, 0.0, 0.0, 12.0, 8.0, 28.0, 84.0, 97.5, 65.0, 28.0, 56.0, 65.0, 32.5];
     assert_eq!(product.data, expected);
 }
 
@@ -618,7 +623,9 @@ fn byte_images_get_real_signals() {
         let image = match bytes {
             true => {
                 net.given.push(("image".into(), numbers.clone()));
-                net.b.input("image", whycam_graph::DType::U8, Shape(vec![N, 2.into(), 4.into(), 4.into()])).unwrap()
+                net.b
+                    .input("image", whycam_graph::DType::U8, Shape(vec![N, 2.into(), 4.into(), 4.into()]))
+                    .unwrap()
             }
             false => net.batch("image", numbers.clone()),
         };

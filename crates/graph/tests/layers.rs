@@ -129,6 +129,23 @@ fn inception_the_concatenation_not_a_branch() {
     assert_eq!(automatic(net, y), joined);
 }
 
+/// Two branches that are pooled apart: each sees only part of the way, so the trunk is the layer.
+#[test]
+fn branches_that_are_pooled_apart_yield_to_the_trunk() {
+    let (mut net, x) = start();
+    let x = convolve(&mut net, x, 4, 3, 2);
+    let trunk = relu(&mut net, x);
+    let [left, right] = [1, 3].map(|kernel| {
+        let y = convolve(&mut net, trunk, 3, kernel, 1);
+        let y = relu(&mut net, y);
+        let y = net.op(Op::GlobalAveragePool, &[y]);
+        flatten(&mut net, y)
+    });
+    let joined = net.op(Op::Concat { axis: 1 }, &[left, right]);
+    let y = linear(&mut net, joined, 6, 5);
+    assert_eq!(automatic(net, y), trunk);
+}
+
 #[test]
 fn mobilenet_the_last_clip() {
     let (mut net, x) = start();
@@ -290,10 +307,7 @@ fn a_last_softmax_or_sigmoid_is_stepped_over() {
 /// Layout ops alone are not stepped over, and neither is a softmax before other arithmetic.
 #[test]
 fn other_endings_are_scores_as_they_are() {
-    for ending in [
-        vec![Op::Flatten { axis: 1 }],
-        vec![Op::Softmax { axis: 1 }, Op::Unary(UnaryFn::Log)],
-    ] {
+    for ending in [vec![Op::Flatten { axis: 1 }], vec![Op::Softmax { axis: 1 }, Op::Unary(UnaryFn::Log)]] {
         let (graph, _) = scored(&ending, Shape(vec![N, 5.into()]));
         let score = layer::score(&graph, None).unwrap();
         assert_eq!((score.value, score.kind), (graph.outputs()[0], ScoreKind::Logit), "{ending:?}");

@@ -106,6 +106,37 @@ fn bodies_follow_when_values_are_renamed() {
 }
 
 #[test]
+fn branches_that_are_known_take_the_place_of_their_node() {
+    let branch = |op: &str| inner(&[node(op, &["x"], &["h"], &[]), node("Neg", &["h"], &["o"], &[])], "o");
+    let choose = |output: &str| {
+        node(
+            "If",
+            &["same"],
+            &[output],
+            &[body("then_branch", branch("Abs")), body("else_branch", branch("Relu"))],
+        )
+    };
+    // The older PyTorch exporter asks such questions of shapes.
+    let made = file(17)
+        .input("x", F32, "N,4")
+        .node("Shape", &["x"], &["shape"], &[])
+        .ints("one", &[1])
+        .ints("four", &[4])
+        .node("Gather", &["shape", "one"], &["c"], &[])
+        .node("Equal", &["c", "four"], &["same"], &[])
+        .push(choose("y"))
+        .push(choose("z"))
+        .output("y")
+        .output("z");
+    assert_eq!(
+        made.nodes(),
+        "h: f32[N,4] = Abs(x)\no: f32[N,4] = Neg(h)\ny: f32[N,4] = Identity(o)\n\
+         z/h: f32[N,4] = Abs(x)\nz/o: f32[N,4] = Neg(z/h)\nz: f32[N,4] = Identity(z/o)"
+    );
+    again(&made.read().unwrap());
+}
+
+#[test]
 fn constants_of_foreign_types_are_kept() {
     let int4 = TensorProto {
         name: "q".into(),

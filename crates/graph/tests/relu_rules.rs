@@ -213,6 +213,18 @@ fn the_gate_of_a_hard_swish_keeps_its_derivative() {
     }
 }
 
+/// A clip that is a gate and something else besides is an activation.
+#[test]
+fn a_clip_with_two_uses_is_no_gate() {
+    let mut net = Net::new(0);
+    let x = net.input("x", Array::random(&[12], 3).map(|v| 5.0 * v));
+    let clip = net.op(Op::Unary(UnaryFn::Clip { min: 0.0, max: 6.0 }), &[x]);
+    let gated = net.b.mul(x, clip).unwrap();
+    let y = net.b.add(gated, clip).unwrap();
+    let (graph, _) = net.finish(y);
+    assert_eq!(counts(&graph, y, x, ReluRule::Guided), (1, 0));
+}
+
 /// An earlier sweep leaves masks of the gate behind; they do not make it a ReLU.
 #[test]
 fn a_gate_stays_one_in_a_derived_graph() {
@@ -264,7 +276,8 @@ fn quantisation_that_cuts_sums_off_at_zero_is_a_relu() {
             let mut net = Net::new(0);
             let x = net.input("x", Array::random(&[2, 12], 3).map(|v| 3.0 * v));
             // Neither an image nor an activation is a sum whose ReLU was removed.
-            let shifted = if sum { net.b.shift(x, 0.2).unwrap() } else { net.op(Op::Unary(UnaryFn::Sin), &[x]) };
+            let shifted =
+                if sum { net.b.shift(x, 0.2).unwrap() } else { net.op(Op::Unary(UnaryFn::Sin), &[x]) };
             let scale = net.values(&[], &[0.01]);
             let zero = net.b.constant(Tensor::new(to, vec![], vec![zero]).unwrap());
             let q = net.op(Op::QuantizeLinear { axis: 0, to }, &[shifted, scale, zero]);

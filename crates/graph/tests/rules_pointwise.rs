@@ -36,15 +36,8 @@ const SMOOTH: [(UnaryFn, bool); 23] = [
     (UnaryFn::Tanh, false),
 ];
 
-const BINARY: [BinaryFn; 7] = [
-    BinaryFn::Add,
-    BinaryFn::Div,
-    BinaryFn::Max,
-    BinaryFn::Min,
-    BinaryFn::Mul,
-    BinaryFn::Pow,
-    BinaryFn::Sub,
-];
+const BINARY: [BinaryFn; 7] =
+    [BinaryFn::Add, BinaryFn::Div, BinaryFn::Max, BinaryFn::Min, BinaryFn::Mul, BinaryFn::Pow, BinaryFn::Sub];
 
 /// Positive numbers far from each other.
 fn positive(shape: &[usize], seed: u64) -> Array {

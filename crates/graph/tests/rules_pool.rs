@@ -203,7 +203,8 @@ fn overlapping_windows_accumulate() {
 
 #[test]
 fn max_pool_conserves_the_total_signal() {
-    for (kernel, stride, pad, ceil) in [(2, 2, 0, false), (3, 2, 1, false), (3, 2, 0, true), (2, 3, 0, false)] {
+    for (kernel, stride, pad, ceil) in [(2, 2, 0, false), (3, 2, 1, false), (3, 2, 0, true), (2, 3, 0, false)]
+    {
         for ties in [false, true] {
             let shape = [1, 2, 7, 7];
             let x = if ties { Array::zeros(&shape) } else { Array::random(&shape, 3) };

@@ -3,7 +3,8 @@
 mod common;
 
 use common::nets::{self, Images};
-use common::{DIFFERENCES, Net, RELU_RULES, prove_adjoint, prove_copies, prove_differences};
+use common::{DIFFERENCES, Net, RELU_RULES, derived, prove_adjoint, prove_copies, prove_differences};
+use whycam_graph::DType;
 
 #[test]
 fn copies_equal_single_runs() {
@@ -32,6 +33,27 @@ fn whole_networks_have_the_right_gradient() {
             let (graph, given) = net.finish(scores);
             prove_differences(&graph, &given, scores, DIFFERENCES);
             prove_adjoint(&graph, &given, scores);
+        }
+    }
+}
+
+#[test]
+fn derived_graphs_keep_the_element_type() {
+    for dtype in [DType::F16, DType::Bf16, DType::F64] {
+        for (name, make) in nets::ALL {
+            let mut net = Net::new(7);
+            net.dtype = dtype;
+            let scores = make(&mut net, Images { count: 1, symbolic: true });
+            let image = net.b.graph().find("image").unwrap();
+            let (graph, _) = net.finish(scores);
+            for rule in RELU_RULES {
+                for copies in [None, Some(2)] {
+                    // Building checks that operands have one type.
+                    let derived = derived(&graph, scores, &[image], rule, copies).unwrap();
+                    let signal = derived.value(derived.outputs()[0]);
+                    assert_eq!(signal.dtype, Some(dtype), "{name} {rule:?}");
+                }
+            }
         }
     }
 }

@@ -26,3 +26,8 @@ pub use verdict::Verdict;
 pub use model::embedded_bytes;
 pub use whycam_engine as engine;
 pub use whycam_graph as graph;
+
+/// The README's example is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

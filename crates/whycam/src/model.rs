@@ -9,6 +9,7 @@ use whycam_graph::layer::{self, Score};
 use whycam_graph::{DType, Dim, Graph, Tensor, ValueId, onnx};
 
 pub use about::{About, labels};
+#[cfg(feature = "embedded-model")]
 pub use open::embedded_bytes;
 
 use crate::error::{Error, Result};

@@ -17,8 +17,8 @@ pub(super) fn lift(
 ) -> Result<ValueId> {
     let only_first = lifted.iter().skip(1).all(|l| !l);
     match op {
-        Op::Unary(_) | Op::Cast(_) | Op::Identity | Op::Dropout => build.emit(op, inputs),
-        Op::Binary(_) | Op::Compare(_) | Op::Where | Op::PRelu => {
+        Op::Unary(_) | Op::Cast(_) => build.emit(op, inputs),
+        Op::Binary(_) | Op::Compare(_) | Op::Where => {
             let inputs = aligned(build, inputs, lifted)?;
             build.emit(op, &inputs)
         }
@@ -29,36 +29,18 @@ pub(super) fn lift(
             let inputs = aligned(build, inputs, lifted)?;
             build.emit(op, &inputs)
         }
-        Op::Conv(_)
-        | Op::ConvTranspose(_)
-        | Op::BatchNorm { .. }
-        | Op::Lrn(_)
-        | Op::MaxPool(_)
-        | Op::AveragePool { .. }
-        | Op::GlobalAveragePool
-        | Op::GlobalMaxPool
-        | Op::DepthToSpace { .. }
-        | Op::Resize(_)
-            if only_first =>
-        {
+        Op::Conv(_) | Op::ConvTranspose(_) | Op::AveragePool { .. } if only_first => {
             merged(build, copies, op, inputs)
         }
-        Op::Softmax { axis } => build.emit(Op::Softmax { axis: axis + 1 }, inputs),
-        Op::LogSoftmax { axis } => build.emit(Op::LogSoftmax { axis: axis + 1 }, inputs),
         Op::Reduce { kind, axes, keep } => {
             build.emit(Op::Reduce { kind, axes: shifted(&axes), keep }, inputs)
         }
-        Op::ArgMax { axis, keep } => build.emit(Op::ArgMax { axis: axis + 1, keep }, inputs),
-        Op::TopK { axis, k } => build.emit(Op::TopK { axis: axis + 1, k }, inputs),
         Op::Reshape { to } => build.emit(Op::Reshape { to: behind(copies, &to) }, inputs),
         Op::Transpose { perm } => {
             let perm = std::iter::once(0).chain(shifted(&perm)).collect();
             build.emit(Op::Transpose { perm }, inputs)
         }
-        Op::Concat { axis } => {
-            let inputs = expanded(build, copies, inputs, lifted)?;
-            build.emit(Op::Concat { axis: axis + 1 }, &inputs)
-        }
+        Op::Concat { axis } if !lifted.contains(&false) => build.emit(Op::Concat { axis: axis + 1 }, inputs),
         Op::Slice(ranges) => {
             let ranges = ranges.into_iter().map(|r| Range { axis: r.axis + 1, ..r }).collect();
             build.emit(Op::Slice(ranges), inputs)
@@ -74,21 +56,29 @@ pub(super) fn lift(
             let x = padded(build, inputs[0], to.rank())?;
             build.emit(Op::Expand { to: behind(copies, &to) }, &[x])
         }
-        Op::Gather { axis } if only_first => build.emit(Op::Gather { axis: axis + 1 }, inputs),
+        // No rule makes these of a cotangent.
         Op::Gemm(_)
         | Op::Conv(_)
         | Op::ConvTranspose(_)
+        | Op::AveragePool { .. }
+        | Op::Concat { .. }
+        | Op::PRelu
+        | Op::Identity
+        | Op::Dropout
         | Op::BatchNorm { .. }
         | Op::Lrn(_)
+        | Op::Softmax { .. }
+        | Op::LogSoftmax { .. }
         | Op::MaxPool(_)
-        | Op::AveragePool { .. }
         | Op::GlobalAveragePool
         | Op::GlobalMaxPool
-        | Op::DepthToSpace { .. }
-        | Op::Resize(_)
+        | Op::ArgMax { .. }
+        | Op::TopK { .. }
         | Op::Flatten { .. }
         | Op::Split { .. }
         | Op::Gather { .. }
+        | Op::DepthToSpace { .. }
+        | Op::Resize(_)
         | Op::Shape { .. }
         | Op::ConstantOfShape(_)
         | Op::Range
@@ -138,21 +128,6 @@ fn padded(build: &mut Build, id: ValueId, rank: usize) -> Result<ValueId> {
     let missing = (rank + 1).saturating_sub(shape.rank());
     shape.0.splice(1..1, std::iter::repeat_n(Dim::Fixed(1), missing));
     build.reshape(id, shape)
-}
-
-/// Every operand with the copies axis.
-fn expanded(build: &mut Build, copies: usize, inputs: &[ValueId], lifted: &[bool]) -> Result<Vec<ValueId>> {
-    let mut all = Vec::new();
-    for (&id, &is_lifted) in inputs.iter().zip(lifted) {
-        all.push(match is_lifted {
-            true => id,
-            false => {
-                let to = behind(copies, &build.shape(id)?);
-                build.expand(id, &to)?
-            }
-        });
-    }
-    Ok(all)
 }
 
 fn shifted(axes: &[usize]) -> Vec<usize> {

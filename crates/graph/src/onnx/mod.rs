@@ -13,3 +13,6 @@ pub use write::write;
 
 /// The key under which PyTorch's newer exporter keeps the module path of a node.
 const MODULE_KEY: &str = "pkg.torch.onnx.name_scopes";
+
+/// What the names of results begin with that no one wants, but that the operator must have.
+const UNUSED: &str = "whycam/unused/";

@@ -36,9 +36,7 @@ pub(super) fn captured(node: &NodeProto) -> Result<Vec<String>> {
 
 fn free_names(graph: &GraphProto) -> Result<Vec<String>> {
     let mut used = Vec::new();
-    let mut defined: HashSet<String> = graph.input.iter().map(|v| v.name.clone()).collect();
-    defined.extend(graph.initializer.iter().map(|t| t.name.clone()));
-    defined.extend(graph.sparse_initializer.iter().flat_map(|s| &s.values).map(|t| t.name.clone()));
+    let mut defined: HashSet<String> = given(graph).map(str::to_owned).collect();
     for bytes in &graph.node {
         let node = node(bytes)?;
         used.extend(captured(&node)?);
@@ -48,6 +46,26 @@ fn free_names(graph: &GraphProto) -> Result<Vec<String>> {
     used.extend(graph.output.iter().map(|v| v.name.clone()));
     used.retain(|name| !name.is_empty() && !defined.contains(name));
     Ok(used)
+}
+
+/// Inputs and initialisers of a graph.
+fn given(graph: &GraphProto) -> impl Iterator<Item = &str> {
+    let sparse = graph.sparse_initializer.iter().flat_map(|s| &s.values);
+    let tensors = graph.initializer.iter().chain(sparse).map(|t| t.name.as_str());
+    graph.input.iter().map(|v| v.name.as_str()).chain(tensors)
+}
+
+/// The names that the graphs inside a node define, not counting graphs further inside.
+pub(super) fn defined(node: &NodeProto) -> Result<HashSet<String>> {
+    let mut names = HashSet::new();
+    for body in bodies(node) {
+        names.extend(given(body).map(str::to_owned));
+        for bytes in &body.node {
+            names.extend(self::node(bytes)?.output);
+        }
+    }
+    names.remove("");
+    Ok(names)
 }
 
 /// Calls `see` with every node in the graphs inside `node`.

@@ -40,13 +40,14 @@ pub fn cases(count: u32) -> Config {
 pub struct Net {
     pub b: Build,
     pub given: Vec<(String, Array)>,
+    pub dtype: DType,
     seed: u64,
 }
 
 impl Net {
     /// A network whose weights follow from `seed`.
     pub fn new(seed: u64) -> Net {
-        Net { b: Build::new(Header::default()), given: Vec::new(), seed }
+        Net { b: Build::new(Header::default()), given: Vec::new(), dtype: DType::F32, seed }
     }
 
     /// An input of the array's shape.
@@ -64,7 +65,7 @@ impl Net {
 
     fn shaped(&mut self, name: &str, array: Array, shape: Shape) -> ValueId {
         self.given.push((name.into(), array));
-        self.b.input(name, DType::F32, shape).unwrap()
+        self.b.input(name, self.dtype, shape).unwrap()
     }
 
     /// Random weights in `[-1, 1)`, in float32 as models have them.
@@ -82,7 +83,7 @@ impl Net {
 
     /// These weights.
     pub fn values(&mut self, shape: &[usize], values: &[f32]) -> ValueId {
-        self.b.constant(Tensor::f32(shape, values).unwrap())
+        self.b.constant(Tensor::floats(self.dtype, shape, values).unwrap())
     }
 
     /// Integers.
@@ -229,16 +230,12 @@ pub fn prove_adjoint(graph: &Graph, given: &[(String, Array)], output: ValueId) 
 
 /// Three cotangents at once equal three single runs. Returns the signals at the inputs.
 #[track_caller]
-pub fn prove_copies(
-    graph: &Graph,
-    given: &[(String, Array)],
-    output: ValueId,
-    relu: ReluRule,
-) -> Vec<Array> {
+pub fn prove_copies(graph: &Graph, given: &[(String, Array)], output: ValueId, relu: ReluRule) -> Vec<Array> {
     const COPIES: usize = 3;
     let shape = value_of(graph, given).shape;
     let read_at = ids(graph, given);
-    let many = derived(graph, output, &read_at, relu, Some(COPIES)).unwrap_or_else(|e| panic!("{e}\n{graph}"));
+    let many =
+        derived(graph, output, &read_at, relu, Some(COPIES)).unwrap_or_else(|e| panic!("{e}\n{graph}"));
     let all = Array::random(&[&[COPIES], &shape[..]].concat(), 4);
     let together = run_with(&many, given, &[("cotangent", &all)]);
     for k in 0..COPIES {

@@ -10,8 +10,7 @@ use super::{Net, conv, window};
 pub type Make = fn(&mut Net, Images) -> ValueId;
 
 /// Every network here.
-pub const ALL: [(&str, Make); 4] =
-    [("resnet", resnet), ("densenet", densenet), ("vit", vit), ("swin", swin)];
+pub const ALL: [(&str, Make); 4] = [("resnet", resnet), ("densenet", densenet), ("vit", vit), ("swin", swin)];
 
 /// How many images, and whether the batch is the symbol N.
 #[derive(Clone, Copy, Debug)]
@@ -131,9 +130,8 @@ pub fn densenet(net: &mut Net, images: Images) -> ValueId {
 /// Layer norm from primitives, over the last axis.
 fn layer_norm(net: &mut Net, x: ValueId, size: usize) -> ValueId {
     let last = net.shape(x).rank() - 1;
-    let mean = |net: &mut Net, x| {
-        net.op(Op::Reduce { kind: ReduceKind::Mean, axes: vec![last], keep: true }, &[x])
-    };
+    let mean =
+        |net: &mut Net, x| net.op(Op::Reduce { kind: ReduceKind::Mean, axes: vec![last], keep: true }, &[x]);
     let middle = mean(net, x);
     let centred = net.b.sub(x, middle).unwrap();
     let two = net.values(&[], &[2.0]);

@@ -186,7 +186,7 @@ pub fn normalise_symmetric(values: &[f32]) -> Vec<f32> {
 
 /// Least and greatest finite value; `(∞, −∞)` if there is none. In f64, where no difference of two f32
 /// overflows.
-pub(super) fn finite_range(values: &[f32]) -> (f64, f64) {
+fn finite_range(values: &[f32]) -> (f64, f64) {
     let finite = values.iter().filter(|value| value.is_finite()).map(|&value| f64::from(value));
     finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), value| (min.min(value), max.max(value)))
 }

@@ -2,7 +2,7 @@
 
 use ::image::{Rgb, RgbImage};
 
-use super::color::{NOT_A_PIXEL, Order, finite_range, to_byte};
+use super::color::{NOT_A_PIXEL, Order, to_byte};
 use super::load::check_size;
 use super::placement::Span;
 use super::resample::{Stretch, resample_part};
@@ -111,9 +111,9 @@ impl<'a> Pixels<'a> {
 /// Paints an image-shaped map where it lies on a canvas of `canvas = (width, height)` pixels; without a
 /// photo, use the map's own size and [`Placement::whole`].
 ///
-/// The least and greatest finite value of **all channels together** become 0 and 255, so that channels keep
-/// their proportions. One channel is painted grey. The canvas outside the placement has the colour of the
-/// value 0, and a blank or constant map is mid grey everywhere. Pixels that are not finite are painted
+/// Zero is mid grey, so that signs are seen, and so is the canvas outside the placement. The magnitude that
+/// one value in two hundred exceeds, of **all channels together**, becomes 0 and 255: a few large values
+/// would leave everything else grey. One channel is painted grey. Pixels that are not finite are painted
 /// [`super::NOT_A_PIXEL`].
 ///
 /// # Errors
@@ -124,14 +124,26 @@ pub fn picture(
     placement: &Placement,
 ) -> Result<RgbImage, ImageError> {
     check_size(canvas.0.into(), canvas.1.into())?;
-    let (min, max) = finite_range(pixels.values);
-    let level = |value: f64| if max > min { to_byte(((value - min) / (max - min)) as f32) } else { 128 };
+    let reach = reach(pixels.values);
+    let level = |value: f64| if reach > 0.0 { to_byte((0.5 + 0.5 * value / reach).clamp(0.0, 1.0) as f32) } else { 128 };
     let (columns, rows) = placement.pixels(canvas.0, canvas.1);
     let part = Placement::whole(pixels.width, pixels.height);
     let tile = resample_rgb(&tile(pixels, level), &part, (columns.length, rows.length), Filter::Bilinear)?;
     let mut page = RgbImage::from_pixel(canvas.0, canvas.1, Rgb([level(0.0); 3]));
     ::image::imageops::replace(&mut page, &tile, columns.start.into(), rows.start.into());
     Ok(page)
+}
+
+/// The magnitude that one finite value in two hundred exceeds; where that is 0, the largest one.
+fn reach(values: &[f32]) -> f64 {
+    let mut magnitudes: Vec<f32> = values.iter().map(|value| value.abs()).filter(|m| m.is_finite()).collect();
+    if magnitudes.is_empty() {
+        return 0.0;
+    }
+    let rank = magnitudes.len() - magnitudes.len().div_ceil(200);
+    let (_, usual, above) = magnitudes.select_nth_unstable_by(rank, f32::total_cmp);
+    let largest = above.iter().copied().fold(*usual, f32::max);
+    f64::from(if *usual > 0.0 { *usual } else { largest })
 }
 
 /// The tensor as a picture of its own size.
@@ -276,11 +288,11 @@ mod tests {
         let values = [-1.0, 0.0, 1.0, 1.0, 3.0, 0.0];
         let map = Pixels::new(&values, 3, 1, 2, Order::Bgr).unwrap();
         let found = picture(map, (2, 1), &Placement::whole(2, 1)).unwrap();
-        assert_eq!(found.as_raw(), &[255, 128, 0, 64, 128, 64]);
+        assert_eq!(found.as_raw(), &[255, 170, 85, 128, 170, 128]);
         let grey = Pixels::new(&values[..2], 1, 1, 2, Order::Bgr).unwrap();
         assert_eq!(
             picture(grey, (2, 1), &Placement::whole(2, 1)).unwrap().as_raw(),
-            &[0, 0, 0, 255, 255, 255]
+            &[0, 0, 0, 128, 128, 128]
         );
     }
 
@@ -293,23 +305,33 @@ mod tests {
         assert_eq!(found.dimensions(), (60, 40));
         assert_eq!(
             [found.get_pixel(0, 0).0, found.get_pixel(55, 39).0, found.get_pixel(30, 20).0],
-            [[64; 3]; 3]
+            [[128; 3]; 3]
         );
-        assert_eq!((found.get_pixel(10, 0).0, found.get_pixel(49, 39).0), ([0, 64, 64], [64, 64, 255]));
+        assert_eq!((found.get_pixel(10, 0).0, found.get_pixel(49, 39).0), ([85, 128, 128], [128, 128, 255]));
+    }
+
+    #[test]
+    fn a_few_large_values_do_not_dim_the_others() {
+        let mut values: Vec<f32> = (0..400).map(|i| if i % 2 == 0 { -1.0 } else { 1.0 }).collect();
+        values[7] = 1000.0;
+        let found = picture(Pixels::new(&values, 1, 20, 20, Order::Rgb).unwrap(), (20, 20), &Placement::whole(20, 20));
+        let shades: Vec<u8> = found.unwrap().pixels().take(8).map(|pixel| pixel.0[0]).collect();
+        assert_eq!(shades, [0, 255, 0, 255, 0, 255, 0, 255]);
+        // One signal alone is shown all the same.
+        let mut values = [0.0; 1000];
+        values[3] = -1e-30;
+        assert_eq!(reach(&values), f64::from(1e-30f32));
+        assert_eq!((reach(&[]), reach(&[f32::NAN])), (0.0, 0.0));
     }
 
     #[test]
     fn a_blank_tensor_is_mid_grey_and_nan_is_magenta() {
-        for value in [0.0, 5.0, -2.0] {
-            let values = [value; 27];
-            let map = Pixels::new(&values, 3, 3, 3, Order::Rgb).unwrap();
-            let found = picture(map, (60, 40), &MIDDLE).unwrap();
-            assert!(found.pixels().all(|pixel| pixel.0 == [128; 3]));
-        }
+        let blank = Pixels::new(&[0.0; 27], 3, 3, 3, Order::Rgb).unwrap();
+        assert!(picture(blank, (60, 40), &MIDDLE).unwrap().pixels().all(|pixel| pixel.0 == [128; 3]));
         let values = [f32::NAN, 0.0, 1.0, f32::INFINITY];
         let map = Pixels::new(&values, 1, 1, 4, Order::Rgb).unwrap();
         let found = picture(map, (4, 1), &Placement::whole(4, 1)).unwrap();
-        assert_eq!(found.as_raw(), &[255, 0, 255, 0, 0, 0, 255, 255, 255, 255, 0, 255]);
+        assert_eq!(found.as_raw(), &[255, 0, 255, 128, 128, 128, 255, 255, 255, 255, 0, 255]);
         assert!(matches!(Pixels::new(&values, 2, 1, 2, Order::Rgb), Err(ImageError::Shape { .. })));
     }
 

@@ -13,6 +13,7 @@ use super::node::{Cx, Form, Refusal, Told, beyond_batch, not_modelled, place};
 use super::{ReadOptions, external, forms, module, size, tensors};
 use crate::error::{Error, Result};
 use crate::graph::{Build, Graph, Header, NamedNode, ValueId};
+use crate::onnx::UNUSED;
 use crate::onnx::proto::{AttributeProto, AttributeType, GraphProto, NodeProto};
 use crate::onnx::scope;
 use crate::op::{Op, Opaque};
@@ -25,7 +26,7 @@ pub(super) struct Reader<'a> {
     build: Build,
     values: HashMap<String, ValueId>,
     /// Names that anything uses.
-    used: HashSet<&'a str>,
+    used: HashSet<String>,
     declared: HashMap<&'a str, Declared>,
     symbols: Symbols,
     files: &'a BTreeMap<String, Bytes>,
@@ -40,8 +41,6 @@ impl<'a> Reader<'a> {
         graph: &'a GraphProto,
         files: &'a BTreeMap<String, Bytes>,
     ) -> Result<Reader<'a>> {
-        let mut used: HashSet<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
-        used.extend(items.iter().flat_map(|i| i.proto.input.iter().chain(&i.captured)).map(String::as_str));
         let mut declarations: HashMap<&str, Declared> = HashMap::new();
         for info in graph.value_info.iter().chain(&graph.output) {
             declarations.entry(&info.name).or_default().fill(declared(info)?);
@@ -49,8 +48,22 @@ impl<'a> Reader<'a> {
         let mut build = Build::new(header);
         // Names that whycam made up when it wrote this file.
         items.iter().flat_map(|i| &i.proto.output).for_each(|name| build.avoid(name));
-        let (values, symbols) = (HashMap::new(), Symbols::default());
-        Ok(Reader { build, values, used, declared: declarations, symbols, files, ints: 0 })
+        let mut reader = Reader {
+            build,
+            values: HashMap::new(),
+            used: graph.output.iter().map(|o| o.name.clone()).collect(),
+            declared: declarations,
+            symbols: Symbols::default(),
+            files,
+            ints: 0,
+        };
+        reader.uses(items);
+        Ok(reader)
+    }
+
+    /// Takes note of the names that nodes use.
+    pub fn uses(&mut self, items: &[Item]) {
+        self.used.extend(items.iter().flat_map(|i| i.proto.input.iter().chain(&i.captured)).cloned());
     }
 
     /// Checks and keeps the files that tensors stand in.
@@ -124,7 +137,7 @@ impl<'a> Reader<'a> {
     pub fn node(&mut self, item: &Item) -> Result<()> {
         let node = &item.proto;
         if let Some(branch) = self.chosen_branch(node) {
-            return self.inline(item, &branch);
+            return self.inline(item, branch);
         }
         let mut inputs =
             node.input.iter().map(|name| self.operand(node, name)).collect::<Result<Vec<_>>>()?;
@@ -178,6 +191,11 @@ impl<'a> Reader<'a> {
         self.build.graph().value(*self.values.get(name)?).ints.as_deref()
     }
 
+    /// Whether a value has that name.
+    pub(super) fn is_taken(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
     fn operand(&self, node: &NodeProto, name: &str) -> Result<Option<ValueId>> {
         match (name, self.values.get(name)) {
             ("", _) => Ok(None),
@@ -209,9 +227,8 @@ impl<'a> Reader<'a> {
         };
         let form = forms::form(&node.op_type, &mut cx)?;
         let results = match &form {
-            Form::Op(Op::Split { sizes, .. }, _) => sizes.len(),
-            Form::Op(Op::TopK { .. }, _) => 2,
-            _ => 1,
+            Form::Op(op, _) => results(op),
+            Form::Constant(_) => 1,
         };
         if let Some(i) = (results..node.output.len()).find(|&i| self.used.contains(node.output[i].as_str())) {
             return not_modelled(format!("its result {i} is used"));
@@ -230,19 +247,11 @@ impl<'a> Reader<'a> {
     }
 
     fn modelled(&mut self, node: &NodeProto, op: Op, operands: Vec<Option<ValueId>>) -> Told<()> {
-        let results = match &op {
-            Op::Split { sizes, .. } => sizes.len(),
-            Op::TopK { .. } => 2,
-            _ => 1,
-        };
-        let names = node.output.iter().take(results).map(|n| Some(n.clone()).filter(|n| !n.is_empty()));
-        let named = NamedNode {
-            op,
-            inputs: operands,
-            outputs: names.collect(),
-            name: node.name.clone(),
-            module: module::path(node),
-        };
+        let name = |i| node.output.get(i).filter(|n: &&String| !n.is_empty());
+        let wanted = |n: &&String| self.used.contains(n.as_str()) || !n.starts_with(UNUSED);
+        let outputs = (0..results(&op)).map(|i| name(i).filter(wanted).cloned()).collect();
+        let named =
+            NamedNode { op, inputs: operands, outputs, name: node.name.clone(), module: module::path(node) };
         if let Some(reason) = beyond_batch(self.build.graph(), &named.op, &named.inputs) {
             return not_modelled(reason);
         }
@@ -298,5 +307,14 @@ impl<'a> Reader<'a> {
         }
         self.values.insert(name.to_owned(), id);
         Ok(())
+    }
+}
+
+/// How many results an op has.
+fn results(op: &Op) -> usize {
+    match op {
+        Op::Split { sizes, .. } => sizes.len(),
+        Op::TopK { .. } => 2,
+        _ => 1,
     }
 }

@@ -8,9 +8,9 @@ use prost::Message;
 use super::opaque;
 use crate::error::Result;
 use crate::graph::{Graph, Node, ValueId};
-use crate::onnx::MODULE_KEY;
 use crate::onnx::proto::{AttributeProto, NodeProto, StringStringEntryProto, TensorProto};
 use crate::onnx::read::module;
+use crate::onnx::{MODULE_KEY, UNUSED};
 use crate::op::Op;
 use crate::tensor::DType;
 
@@ -64,7 +64,7 @@ impl<'a> Writer<'a> {
         }
         // No op that is written may leave out a result.
         for output in outputs.iter_mut().filter(|name| name.is_empty()) {
-            *output = self.fresh("unused");
+            *output = self.fresh(UNUSED);
         }
         let mut draft = Draft { op_type: node.op.name().to_owned(), inputs, outputs, attributes: Vec::new() };
         self.complete(node, &mut draft)?;
@@ -79,17 +79,17 @@ impl<'a> Writer<'a> {
 
     /// Writes a node that the graph does not have, and returns the name of its result.
     pub fn helper(&mut self, op_type: &str, inputs: Vec<String>, attributes: Vec<AttributeProto>) -> String {
-        let output = self.fresh("value");
+        let output = self.fresh("whycam/value/");
         let draft = Draft { op_type: op_type.to_owned(), inputs, outputs: vec![output.clone()], attributes };
         self.push(draft, "", Vec::new());
         output
     }
 
     /// A name that nothing has.
-    pub fn fresh(&mut self, kind: &str) -> String {
+    pub fn fresh(&mut self, prefix: &str) -> String {
         loop {
             self.fresh += 1;
-            let name = format!("whycam/{kind}/{}", self.fresh);
+            let name = format!("{prefix}{}", self.fresh);
             if !self.names.contains(name.as_str()) {
                 return name;
             }

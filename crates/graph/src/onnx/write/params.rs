@@ -29,7 +29,7 @@ impl Writer<'_> {
         if let Some(name) = self.shared.get(&key) {
             return name.clone();
         }
-        let name = self.fresh("param");
+        let name = self.fresh("whycam/param/");
         self.params.push(tensors::proto(&name, &tensor));
         self.shared.insert(key, name.clone());
         name

@@ -1,0 +1,263 @@
+//! The command line. Its lists come from the library: a method, colour map or preset that is added there is here too.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+use whycam::engine::ENGINES;
+use whycam::image::{Align, Colormap, OverlayStyle};
+use whycam::prep::{PRESETS, Prep};
+use whycam::{METHODS, Method, Target};
+
+const EXAMPLES: &str = "\
+Examples:
+  whycam explain photo.jpg
+  whycam explain photos/ --model resnet50.onnx --target class:tabby,class:243 --method grad-cam,guided-grad-cam
+  whycam inspect resnet50.onnx
+  whycam methods
+";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  whycam explain photo.jpg
+      Grad-CAM of the likeliest class, by the model inside whycam.
+  whycam explain *.jpg --target top:3,class:tabby --method grad-cam,guided-backprop
+      Four classes, two methods: eight maps a photo.
+  whycam explain photo.jpg --model net.onnx --labels classes.txt --prep imagenet:resize=warp:224
+      A model of your own, and how its photos are prepared.
+  whycam explain batch.npy --model net.onnx --layer layer3,layer4 --raw --json
+      Prepared tensors, two layers, maps as arrays, results as lines of JSON.
+";
+
+const EXPLAIN_FILES: &str = "\
+Files, for every image, in --out:
+  STEM.sheet.png                    the photo and its maps side by side, with captions
+  STEM.METHOD.LAYER.TARGET.png      one map over the photo
+  STEM.METHOD.LAYER.TARGET.npy      the map as computed, float32, with --raw
+  STEM.json                         all numbers; later runs add their maps to it
+In JSON `null` stands for a number that is NaN or infinite, and `files` are paths below --out.
+
+Exit code:
+  0  every input was explained
+  1  an input failed, and the others were explained; or a file is broken
+  2  the command line is wrong, or asks for what the model does not have
+";
+
+/// Asks any ONNX vision model why it said that, and answers with a picture.
+#[derive(Debug, Parser)]
+#[command(name = "whycam", version, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Explain photos: which parts of them speak for a class.
+    #[command(after_help = EXPLAIN_EXAMPLES, after_long_help = format!("{EXPLAIN_EXAMPLES}\n{EXPLAIN_FILES}"))]
+    Explain(Box<Explain>),
+    /// Show what is inside a model: inputs, outputs, layers, and what can be explained.
+    Inspect(Inspect),
+    /// List the methods.
+    Methods(Methods),
+    /// Print a script that completes whycam's commands and options in a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `whycam explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// Photos (JPEG, PNG, WebP), folders of them, or .npy arrays of prepared images, N×C×H×W.
+    #[arg(value_name = "INPUT", required = true)]
+    pub inputs: Vec<PathBuf>,
+
+    /// The ONNX model [default: the one inside whycam, EfficientNet-Lite0 on ImageNet's 1000 classes].
+    #[arg(long, value_name = "FILE", help_heading = "Model")]
+    pub model: Option<PathBuf>,
+    #[command(flatten)]
+    pub choice: Choice,
+    /// How photos are prepared: a preset, KEY=VALUE pairs joined by `:`, or a preset and pairs that change it.
+    ///
+    /// The keys are resize=short:N|warp:N|none, filter=bilinear|bicubic, crop=N, range=1|255, mean=X or X,Y,Z, std=X or
+    /// X,Y,Z and order=rgb|bgr. By default what the model's metadata or the file beside it (NAME.whycam.toml) say, or
+    /// imagenet.
+    #[arg(long, value_name = "PREP", help_heading = "Model", value_parser = Offered::<Prep>::new(presets))]
+    pub prep: Option<Prep>,
+    /// Names of the classes, one a line.
+    #[arg(long, value_name = "FILE", help_heading = "Model")]
+    pub labels: Option<PathBuf>,
+    /// An array for a further input of the model.
+    #[arg(long, value_name = "NAME=FILE.npy", help_heading = "Model", value_parser = named_file)]
+    pub input: Vec<(String, PathBuf)>,
+    /// What runs the model.
+    #[arg(long, value_name = "ENGINE", help_heading = "Model", default_value = ENGINES[0], value_parser = PossibleValuesParser::new(ENGINES))]
+    pub engine: String,
+    /// Threads [default: as many as the machine runs at once].
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    pub threads: Option<NonZeroUsize>,
+
+    /// What to explain: top1, top:K, class:INDEX or class:NAME.
+    #[arg(
+        long,
+        value_name = "TARGET",
+        help_heading = "Question",
+        default_value = "top1",
+        value_delimiter = ','
+    )]
+    pub target: Vec<Target>,
+    /// How to explain it, with options as in grad-cam:relu=off (see `whycam methods`).
+    #[arg(long, value_name = "METHOD", help_heading = "Question", default_value = METHODS[0].name, value_delimiter = ',', value_parser = Offered::<Method>::new(methods))]
+    pub method: Vec<Method>,
+    /// Where to look: auto, all, or layers by value, node or module (see `whycam inspect`).
+    #[arg(
+        long,
+        value_name = "LAYER",
+        help_heading = "Question",
+        default_value = "auto",
+        value_delimiter = ','
+    )]
+    pub layer: Vec<String>,
+
+    /// How maps are enlarged: as most libraries do, or with the corner cells on the corner pixels, as in the paper's pictures.
+    #[arg(long, value_name = "WAY", help_heading = "Pictures", default_value = Align::HalfPixel.name(), value_parser = aligns())]
+    pub align: Align,
+    /// The colours of a map.
+    #[arg(long, value_name = "NAME", help_heading = "Pictures", default_value_t = Colormap::default(), value_parser = Offered::<Colormap>::new(colormaps))]
+    pub colormap: Colormap,
+    /// From 0, the photo alone, to 1, the colours alone.
+    #[arg(long, value_name = "0..1", help_heading = "Pictures", default_value_t = OverlayStyle::default().opacity, value_parser = opacity)]
+    pub opacity: f32,
+
+    /// Where files are written.
+    #[arg(long, value_name = "DIR", help_heading = "Output", default_value = "whycam-out")]
+    pub out: PathBuf,
+    /// Also write each map as computed, not normalised and at the size of its layer, as .npy.
+    #[arg(long, help_heading = "Output")]
+    pub raw: bool,
+    /// Start result files anew, also those of another model or image.
+    #[arg(long, help_heading = "Output")]
+    pub force: bool,
+    /// Print each result file's JSON on standard output, one a line.
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    /// Print errors only.
+    #[arg(long, help_heading = "Output")]
+    pub quiet: bool,
+}
+
+/// Which input size and output of a model are meant.
+#[derive(Debug, Args)]
+pub struct Choice {
+    /// The output that holds the class scores [default: the first that ends in a class axis].
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    pub output: Option<String>,
+    /// Size of the model's image, for models that leave it open or to change it.
+    #[arg(long, value_name = "HxW or N", help_heading = "Model", value_parser = size)]
+    pub size: Option<Size>,
+}
+
+/// `whycam inspect`.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// The ONNX model [default: the one inside whycam].
+    pub model: Option<PathBuf>,
+    #[command(flatten)]
+    pub choice: Choice,
+    /// Print the graph, one line a node.
+    #[arg(long, conflicts_with = "json")]
+    pub graph: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `whycam methods`.
+#[derive(Debug, Args)]
+pub struct Methods {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Height and width.
+pub type Size = [usize; 2];
+
+fn size(text: &str) -> Result<Size, String> {
+    let side =
+        |text: &str| match text.parse() {
+            Ok(side) if side > 0 => Ok(side),
+            _ => Err("it is no size\nhint: a size is HEIGHTxWIDTH, or one number for both: 192x256, 224"
+                .to_owned()),
+        };
+    let (height, width) = text.split_once(['x', '×']).unwrap_or((text, text));
+    Ok([side(height)?, side(width)?])
+}
+
+fn opacity(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(opacity) if (0.0..=1.0).contains(&opacity) => Ok(opacity),
+        _ => Err("it is no opacity\nhint: an opacity is a number from 0 to 1".to_owned()),
+    }
+}
+
+fn named_file(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name.to_owned(), file.into())),
+        _ => Err("it names no file\nhint: an input is given as NAME=FILE.npy".to_owned()),
+    }
+}
+
+/// A parser that offers words for help and completions.
+#[derive(Clone)]
+struct Offered<T> {
+    words: fn() -> Vec<PossibleValue>,
+    parse: fn(&str) -> Result<T, String>,
+}
+
+impl<T: FromStr<Err: ToString>> Offered<T> {
+    fn new(words: fn() -> Vec<PossibleValue>) -> Offered<T> {
+        Offered { words, parse: |text| text.parse().map_err(|e: T::Err| e.to_string()) }
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for Offered<T> {
+    type Value = T;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<T, clap::Error> {
+        TypedValueParser::parse_ref(&self.parse, command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new((self.words)().into_iter()))
+    }
+}
+
+fn methods() -> Vec<PossibleValue> {
+    METHODS.iter().map(|m| PossibleValue::new(m.name).help(m.about)).collect()
+}
+
+fn presets() -> Vec<PossibleValue> {
+    PRESETS.iter().map(|p| PossibleValue::new(p.name).help(p.about)).collect()
+}
+
+fn colormaps() -> Vec<PossibleValue> {
+    Colormap::all().map(|c| PossibleValue::new(c.name()).help(c.about())).collect()
+}
+
+fn aligns() -> impl TypedValueParser<Value = Align> {
+    let known =
+        |name: String| Align::ALL.into_iter().find(|a| a.name() == name).ok_or("there is no such way");
+    PossibleValuesParser::new(Align::ALL.map(Align::name)).try_map(known)
+}

@@ -1,0 +1,92 @@
+//! What the user sees: results on standard output, everything else on standard error.
+
+use std::io::{self, IsTerminal, Write};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::fail::Fail;
+
+/// Prints, as `--quiet` and `--json` allow.
+pub struct Console {
+    quiet: bool,
+    json: bool,
+    bar: ProgressBar,
+}
+
+impl Console {
+    /// A console without a progress bar.
+    pub fn new(quiet: bool, json: bool) -> Console {
+        Console { quiet, json, bar: ProgressBar::hidden() }
+    }
+
+    /// Shows a progress bar over so many inputs, if there are several and a terminal to see it.
+    pub fn expect(&mut self, inputs: usize) {
+        if inputs > 1 && !self.quiet && io::stderr().is_terminal() {
+            let style = ProgressStyle::with_template("{bar:32} {pos}/{len}, {eta} left");
+            self.bar = ProgressBar::new(inputs as u64)
+                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        }
+    }
+
+    /// One input is done.
+    pub fn step(&self) {
+        self.bar.inc(1);
+    }
+
+    /// All inputs are done.
+    pub fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// Something that was asked for.
+    ///
+    /// # Errors
+    /// As [`print`].
+    pub fn result(&self, text: &str) -> Result<(), Fail> {
+        if self.quiet || self.json { Ok(()) } else { self.bar.suspend(|| print(&visible(text))) }
+    }
+
+    /// A line of JSON, with `--json`.
+    ///
+    /// # Errors
+    /// As [`print`].
+    pub fn json(&self, text: &str) -> Result<(), Fail> {
+        if self.json { self.bar.suspend(|| print(text)) } else { Ok(()) }
+    }
+
+    /// Something worth knowing.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            self.bar.suspend(|| complain(text));
+        }
+    }
+
+    /// Something that went wrong.
+    pub fn error(&self, fail: &Fail) {
+        self.bar.suspend(|| complain(&format!("error: {fail}")));
+    }
+}
+
+/// Prints a line on standard output; nobody reading it any more is no error.
+///
+/// # Errors
+/// When it cannot be written for another reason.
+pub fn print(text: &str) -> Result<(), Fail> {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Fail::input(format!("cannot write to standard output: {e}"), "check where it leads"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints a line on standard error, where there is nobody to tell when that fails.
+pub fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", visible(text));
+}
+
+/// Names and labels come from files of strangers: control characters must not reach the terminal.
+fn visible(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}

@@ -1,0 +1,258 @@
+//! `whycam explain`: photos in, maps out.
+
+use std::cell::Cell;
+use std::fs::{self, File};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread::available_parallelism;
+
+use sha2::{Digest, Sha256};
+use whycam::engine::{EngineOptions, engine};
+use whycam::graph::Tensor;
+use whycam::image::{OverlayStyle, Photo};
+use whycam::{Explainer, Explanation, Image, Layers, Map, Model, ModelOptions, Origin, Question};
+
+use crate::args::Explain;
+use crate::console::Console;
+use crate::fail::Fail;
+use crate::inputs::{self, Input};
+use crate::out::{self, Place, Show, percent};
+use crate::record::{self, EngineFacts, Entry, Facts, InputFacts, ModelFacts, hex};
+use crate::{further, npy};
+
+/// Explains every input.
+///
+/// # Errors
+/// When the question cannot be asked. An input that fails is reported, and makes the exit code 1.
+pub fn run(args: &Explain) -> Result<ExitCode, Fail> {
+    let mut console = Console::new(args.quiet, args.json);
+    let threads = args.threads.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    // Pictures are drawn by as many threads as run the model; a pool that is there already does as well.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global();
+    let layers = layers(&args.layer)?;
+    let model = model(args)?;
+    let engine = engine(&args.engine, EngineOptions { threads: Some(threads) })?;
+    let question =
+        Question { methods: args.method.clone(), layers, targets: args.target.clone(), align: args.align };
+    let explainer = Explainer::new(&model, engine.as_ref(), &question)?;
+    let further = further::read(&model, &args.input)?;
+    let facts = EngineFacts { name: engine.name(), version: engine.version(), threads: threads.get() };
+    announce(&console, args, &model, &facts, &explainer);
+
+    let (inputs, missing) = inputs::find(&args.inputs, &args.out);
+    for fail in &missing {
+        console.error(fail);
+    }
+    console.expect(inputs.len());
+    let session =
+        Session { args, console, model: &model, engine: facts, explainer, further, noted: Cell::new(false) };
+    let mut failed = missing.len();
+    for input in &inputs {
+        if let Err(fail) = session.input(input) {
+            session.console.error(&fail.at(input.path.display()));
+            failed += 1;
+        }
+        session.console.step();
+    }
+    session.console.end();
+    if failed == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let all = inputs.len() + missing.len();
+    if all > 1 {
+        session.console.note(&format!("{failed} of {all} inputs failed"));
+    }
+    Ok(ExitCode::from(Fail::INPUT))
+}
+
+fn layers(names: &[String]) -> Result<Layers, Fail> {
+    match names {
+        [one] if one == "auto" => Ok(Layers::Auto),
+        [one] if one == "all" => Ok(Layers::All),
+        names if names.iter().any(|name| name == "all") => {
+            Err(Fail::usage("--layer all is given beside other layers", "give it alone"))
+        }
+        names => Ok(Layers::Named(names.to_vec())),
+    }
+}
+
+fn model(args: &Explain) -> Result<Model, Fail> {
+    let labels = args.labels.as_ref().map(|path| match fs::read_to_string(path) {
+        Ok(text) => Ok(whycam::labels(&text)),
+        Err(e) => Err(Fail::read(path, &e).into_usage()),
+    });
+    let options = ModelOptions {
+        size: args.choice.size,
+        output: args.choice.output.clone(),
+        prep: args.prep.clone(),
+        labels: labels.transpose()?,
+    };
+    match &args.model {
+        None => Ok(Model::embedded_with(options)?),
+        Some(path) => {
+            File::open(path).map_err(|e| Fail::read(path, &e).into_usage())?;
+            Model::open_with(path, options).map_err(|e| Fail::from(e).at(path.display()))
+        }
+    }
+}
+
+fn path_of(args: &Explain) -> String {
+    args.model.as_ref().map_or("embedded".to_owned(), |path| path.display().to_string())
+}
+
+/// Says what will answer, and what was chosen without being asked.
+fn announce(
+    console: &Console,
+    args: &Explain,
+    model: &Model,
+    engine: &EngineFacts<'_>,
+    explainer: &Explainer<'_>,
+) {
+    let threads =
+        if engine.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", engine.threads) };
+    console.note(&format!("model  {}, {} {}, {threads}", path_of(args), engine.name, engine.version));
+    let automatic = if args.layer == ["auto"] { " (automatic)" } else { "" };
+    for layer in explainer.layers() {
+        console.note(&format!("layer  {layer}{automatic}"));
+    }
+    if let Some((prep, Origin::Guess)) = model.prep() {
+        console.note(&format!(
+            "prep   {prep}, a guess: the model does not say how photos are prepared (see --prep)"
+        ));
+    }
+    let (labels, classes) = (model.labels().len(), model.score().classes);
+    if labels != 0 && labels != classes {
+        console
+            .note(&format!("warning: there are {labels} labels for {classes} classes; names may be wrong"));
+    }
+}
+
+/// Everything that is ready when the first image comes.
+struct Session<'a> {
+    args: &'a Explain,
+    console: Console,
+    model: &'a Model,
+    engine: EngineFacts<'a>,
+    explainer: Explainer<'a>,
+    further: Vec<(String, Tensor)>,
+    /// Whether the notes, which are the same for every image, were told.
+    noted: Cell<bool>,
+}
+
+impl Session<'_> {
+    /// Explains a photo, or every row of an array.
+    fn input(&self, input: &Input) -> Result<(), Fail> {
+        let bytes = fs::read(&input.path).map_err(|e| Fail::read(&input.path, &e))?;
+        let sha256 = hex(&Sha256::digest(&bytes));
+        let path = input.path.display().to_string();
+        let facts = InputFacts { path, sha256: &sha256, width: None, height: None, row: None };
+        let named_npy = input.path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npy"));
+        if named_npy || npy::is_npy(&bytes) {
+            let array = npy::read(&bytes)?;
+            drop(bytes);
+            return self.rows(input, &array, &facts);
+        }
+        let photo = Photo::decode(&bytes)?;
+        drop(bytes);
+        let facts = InputFacts { width: Some(photo.width()), height: Some(photo.height()), ..facts };
+        self.image(&input.stem, &self.model.prepare(photo)?, facts)
+    }
+
+    fn rows(&self, input: &Input, array: &Tensor, facts: &InputFacts<'_>) -> Result<(), Fail> {
+        let values = array.to_f32s();
+        let row_shape: Vec<usize> = [1].into_iter().chain(array.shape().iter().copied().skip(1)).collect();
+        let rows = values.chunks_exact(row_shape.iter().product::<usize>().max(1));
+        let single = rows.len() == 1;
+        if rows.len() == 0 {
+            return Err(Fail::input("the array has no rows", "its first axis is the number of images"));
+        }
+        for (row, values) in rows.enumerate() {
+            let stem = if single { input.stem.clone() } else { format!("{}-{row}", input.stem) };
+            for image in self.model.rows(&row_shape, values)? {
+                self.image(&stem, &image, InputFacts { row: Some(row), ..facts.clone() })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Explains one image and writes its files.
+    fn image(&self, stem: &str, image: &Image, input: InputFacts<'_>) -> Result<(), Fail> {
+        let (args, model) = (self.args, self.model);
+        let place = Place { out: &args.out, stem: stem.to_owned() };
+        let row = input.row.map_or(String::new(), |row| format!(", row {row}"));
+        let title = format!("{}{row}", input.path);
+        let name =
+            format!("{}{row}", Path::new(&input.path).file_name().unwrap_or_default().to_string_lossy());
+        let facts = Facts {
+            whycam: env!("CARGO_PKG_VERSION"),
+            model: ModelFacts {
+                path: path_of(args),
+                sha256: model.sha256(),
+                size: [model.input().height, model.input().width],
+                output: &model.graph().value(model.score().output).name,
+            },
+            engine: self.engine.clone(),
+            prep: image.photo.as_ref().and_then(|_| model.prep()).map(|(prep, _)| prep.to_string()),
+            input,
+        };
+        let record = place.path(&place.record());
+        let kept = record::kept(&record, &facts, args.force)?;
+
+        let answer = self.explainer.explain(image, &self.further)?;
+        let style = OverlayStyle { colormap: args.colormap, opacity: args.opacity, align: args.align };
+        let files = place.write(&name, image, &answer, &kept, Show { style, raw: args.raw })?;
+        let milliseconds = (answer.time.as_secs_f64() * 1e6).round() / 1e3;
+        let written: Vec<String> =
+            files.iter().flat_map(|f| [Some(f.overlay.clone()), f.raw.clone()]).flatten().collect();
+        let entries = answer.maps.iter().zip(files).map(|(map, files)| Entry { map, milliseconds, files });
+        let [pretty, line] = record::write(&facts, &answer.top, kept, entries.collect())?;
+        out::save(&record, format!("{pretty}\n").as_bytes())?;
+
+        self.console.json(&line)?;
+        let names = [place.sheet()].into_iter().chain(written).chain([place.record()]);
+        self.console.result(&told(
+            &title,
+            &answer,
+            names.map(|name| place.path(&name).display().to_string()),
+        ))?;
+        self.warn(&title, &answer);
+        Ok(())
+    }
+
+    /// Says what is odd about the maps.
+    fn warn(&self, title: &str, answer: &Explanation) {
+        let which = |map: &Map| format!("{} of {} at {}", map.method, map.target, map.layer);
+        for map in &answer.maps {
+            if let Some(advice) = map.verdict.advice() {
+                self.console.note(&format!("warning: {title}: {}: {advice}", which(map)));
+            }
+        }
+        if !self.noted.replace(true) {
+            let meanings =
+                answer.maps.iter().flat_map(|m| m.notes.iter().filter_map(move |n| Some((m, meaning(n)?))));
+            for (map, meaning) in meanings {
+                self.console.note(&format!("warning: {}: {meaning}", which(map)));
+            }
+        }
+    }
+}
+
+/// What a note means to somebody who looks at the map; `None` when it changes nothing for them.
+fn meaning(note: &str) -> Option<&'static str> {
+    match note {
+        "rule-had-no-effect" => {
+            Some("the model has no ReLU for the method to act on: this is the plain gradient")
+        }
+        "rule-partly-applied" => Some("some activations are no ReLUs: they send their plain gradient"),
+        _ => None,
+    }
+}
+
+/// The classes with the highest scores, and the files.
+fn told(title: &str, answer: &Explanation, files: impl Iterator<Item = String>) -> String {
+    let top =
+        answer.top.iter().map(|p| format!("  {:>6}  {:>4}  {}", percent(p.probability), p.class, p.label));
+    let files = files.map(|file| format!("  → {file}"));
+    [title.to_owned()].into_iter().chain(top).chain(files).collect::<Vec<_>>().join("\n")
+}

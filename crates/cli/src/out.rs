@@ -1,0 +1,231 @@
+//! The files of an image: its maps over the photo, the sheet of all of them, the arrays. Each is written whole or not at all.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use whycam::image::{OverlayStyle, Panel, encode_png, sheet, thumbnail};
+use whycam::{Explanation, Image, Map};
+
+use crate::fail::Fail;
+use crate::npy;
+use crate::record::{self, Files, key, key_of};
+
+/// Most maps of one target that make a row of their own.
+const MOST_IN_A_ROW: usize = 6;
+
+/// Where the files of an image go.
+pub struct Place<'a> {
+    /// `--out`.
+    pub out: &'a Path,
+    /// What their names begin with, below it.
+    pub stem: String,
+}
+
+/// How maps are shown, and whether they are kept as arrays.
+#[derive(Clone, Copy)]
+pub struct Show {
+    /// Colours.
+    pub style: OverlayStyle,
+    /// Whether arrays are written.
+    pub raw: bool,
+}
+
+impl Place<'_> {
+    /// The path of a file below `--out`.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.out.join(name)
+    }
+
+    /// The name of the file that has all numbers.
+    pub fn record(&self) -> String {
+        format!("{}.json", short_stem(&self.stem))
+    }
+
+    /// The name of the contact sheet.
+    pub fn sheet(&self) -> String {
+        format!("{}.sheet.png", short_stem(&self.stem))
+    }
+
+    /// Writes the pictures and arrays of an image, whose name is `title`, and returns the files of every map. `kept` are
+    /// the maps whose files must stay.
+    ///
+    /// # Errors
+    /// When a picture cannot be made, or a file not written.
+    pub fn write(
+        &self,
+        title: &str,
+        image: &Image,
+        answer: &Explanation,
+        kept: &[Value],
+        show: Show,
+    ) -> Result<Vec<Files>, Fail> {
+        let names = names(&short_stem(&self.stem), &answer.maps, kept);
+        let photo = image.photo.as_ref().map(|(photo, _)| -> Result<Panel, Fail> {
+            let size = format!("{}×{}", photo.width(), photo.height());
+            Ok(Panel {
+                picture: thumbnail(photo.rgb())?,
+                caption: vec![title.to_owned(), size],
+                warning: None,
+            })
+        });
+        let photo = photo.transpose()?;
+        let written: Result<Vec<(Panel, Files)>, Fail> =
+            answer.maps.par_iter().zip(names).map(|(map, name)| self.map(map, name, image, show)).collect();
+        let (maps, files): (Vec<Panel>, Vec<Files>) = written?.into_iter().unzip();
+        let (panels, columns) = arranged(photo, maps, per_target(&answer.maps));
+        save(&self.path(&self.sheet()), &encode_png(&sheet(&panels, columns)?)?)?;
+        Ok(files)
+    }
+
+    /// Writes the files of one map.
+    fn map(&self, map: &Map, name: String, image: &Image, show: Show) -> Result<(Panel, Files), Fail> {
+        let picture = map.render(image, &show.style)?;
+        let mut files = Files { overlay: format!("{name}.png"), raw: None };
+        save(&self.path(&files.overlay), &encode_png(&picture)?)?;
+        if show.raw {
+            let raw = format!("{name}.npy");
+            save(&self.path(&raw), &npy::write(&map.shape, &map.values)?)?;
+            files.raw = Some(raw);
+        }
+        Ok((panel(map, thumbnail(&picture)?), files))
+    }
+}
+
+/// How many maps each target has.
+fn per_target(maps: &[Map]) -> usize {
+    maps.iter().take_while(|map| map.target == maps[0].target).count()
+}
+
+/// The panels of a sheet, and in how many columns. Several maps of several targets make a row for every target, which
+/// begins with the photo; all else is laid out as it fits.
+fn arranged(photo: Option<Panel>, maps: Vec<Panel>, per_target: usize) -> (Vec<Panel>, Option<usize>) {
+    if !(2..=MOST_IN_A_ROW).contains(&per_target) || per_target == maps.len() {
+        return (photo.into_iter().chain(maps).collect(), None);
+    }
+    let columns = per_target + usize::from(photo.is_some());
+    let rows = maps.chunks(per_target).flat_map(|row| photo.iter().chain(row).cloned());
+    (rows.collect(), Some(columns))
+}
+
+/// A map on the sheet.
+fn panel(map: &Map, picture: whycam::image::RgbImage) -> Panel {
+    let shape: Vec<String> = map.shape.iter().map(usize::to_string).collect();
+    let caption = vec![
+        format!("{} {}", map.label, percent(map.probability)),
+        format!("{}, score {:.2}", map.method, map.score),
+        format!("{} {}", shape.join("×"), map.layer),
+    ];
+    Panel { picture, caption, warning: map.verdict.advice().map(str::to_owned) }
+}
+
+/// A probability as people read it.
+pub fn percent(probability: f32) -> String {
+    match probability {
+        p if p > 0.0 && p < 0.0005 => "<0.1%".to_owned(),
+        p => format!("{:.1}%", p * 100.0),
+    }
+}
+
+/// Writes a file beside its place and moves it there, so that nobody sees half of it.
+///
+/// # Errors
+/// When that fails; a file that was there before is as it was.
+pub fn save(path: &Path, bytes: &[u8]) -> Result<(), Fail> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let write = || {
+        fs::create_dir_all(folder)?;
+        let mut file = fresh(folder)?;
+        file.write_all(bytes)?;
+        file.persist(path).map_err(|e| e.error)
+    };
+    write().map(drop).map_err(|e| Fail::write(path, &e))
+}
+
+/// A temporary file with the permissions of an ordinary new one.
+fn fresh(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
+}
+
+/// A name for the files of every map. Names are not equal, on file systems to which case is nothing, and are not those of
+/// other maps that stay.
+fn names(stem: &str, maps: &[Map], kept: &[Value]) -> Vec<String> {
+    let mut taken: HashMap<String, [String; 3]> = HashMap::new();
+    for map in kept {
+        let overlay =
+            map.pointer("/files/overlay").and_then(Value::as_str).and_then(|name| name.strip_suffix(".png"));
+        if let (Some(name), [Some(method), Some(layer), Some(target)]) = (overlay, key_of(map)) {
+            taken.insert(name.to_lowercase(), [method, layer, target].map(str::to_owned));
+        }
+    }
+    let name = |map: &Map| {
+        let own = key(map).map(str::to_owned);
+        let [method, layer, target] = key(map);
+        let plain = format!("{stem}.{}.{}.{}", safe(method, 40), safe(layer, 60), safe(target, 40));
+        let is_free =
+            |name: &String, taken: &HashMap<_, _>| taken.get(&name.to_lowercase()).is_none_or(|k| *k == own);
+        let name =
+            if is_free(&plain, &taken) { plain } else { format!("{plain}-{}", digest(&own.join("\n"))) };
+        taken.insert(name.to_lowercase(), own);
+        name
+    };
+    maps.iter().map(name).collect()
+}
+
+/// The text as a part of a file name: what is not a letter, a digit or one of `-_=.` becomes `-`, and so does a dot at the
+/// beginning.
+fn safe(text: &str, longest: usize) -> String {
+    let part = |(i, c): (usize, char)| match c {
+        '.' if i == 0 => '-',
+        c if c.is_alphanumeric() || matches!(c, '-' | '_' | '=' | '.') => c,
+        _ => '-',
+    };
+    short(&text.chars().enumerate().map(part).collect::<String>(), text, longest)
+}
+
+/// The stem with its last part cut to a length that leaves room for the rest of a name.
+fn short_stem(stem: &str) -> String {
+    match stem.rsplit_once('/') {
+        Some((folder, name)) => format!("{folder}/{}", short(name, name, 90)),
+        None => short(stem, stem, 90),
+    }
+}
+
+/// At most `longest` bytes of the part; when it is cut, it ends in a digest of what it stands for.
+fn short(part: &str, whole: &str, longest: usize) -> String {
+    if part.len() <= longest {
+        return part.to_owned();
+    }
+    let end = part.floor_char_boundary(longest - 7);
+    format!("{}-{}", &part[..end], digest(whole))
+}
+
+/// Six hexadecimal digits that tell texts apart.
+fn digest(text: &str) -> String {
+    record::hex(&Sha256::digest(text)[..3])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_names_are_safe() {
+        assert_eq!(safe("class:tiger cat", 40), "class-tiger-cat");
+        assert_eq!(safe("/layer4/layer4.2/relu_1\\Relu", 40), "-layer4-layer4.2-relu_1-Relu");
+        assert_eq!(safe("..", 40), "-.");
+        assert_eq!(safe("grad-cam:relu=off", 40), "grad-cam-relu=off");
+        assert_eq!(safe("a\0\n\u{7f}café", 40), "a---café");
+        let long = safe(&"é".repeat(100), 40);
+        assert!(long.len() <= 40 && long.starts_with("éé") && long != safe(&"é".repeat(101), 40), "{long}");
+        assert_eq!(short_stem("a/b"), "a/b");
+        assert_eq!(short_stem(&format!("a/{}", "b".repeat(200))).len(), 92);
+    }
+}

@@ -1,0 +1,187 @@
+//! The JSON file of an image: all numbers, kept from run to run.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+use whycam::{Map, Prediction};
+
+use crate::fail::Fail;
+
+/// What all maps of a record have in common.
+#[derive(Serialize)]
+pub struct Facts<'a> {
+    /// Version of this program.
+    pub whycam: &'static str,
+    /// The model.
+    pub model: ModelFacts<'a>,
+    /// What ran it last.
+    pub engine: EngineFacts<'a>,
+    /// The image.
+    pub input: InputFacts<'a>,
+    /// How the photo was prepared; absent for a prepared array.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prep: Option<String>,
+}
+
+/// A model, and what was chosen of it.
+#[derive(Clone, Serialize)]
+pub struct ModelFacts<'a> {
+    /// Its file, or `embedded`.
+    pub path: String,
+    /// SHA-256 of its bytes.
+    pub sha256: &'a str,
+    /// Height and width of its image.
+    pub size: [usize; 2],
+    /// The output that holds the class scores.
+    pub output: &'a str,
+}
+
+/// An engine.
+#[derive(Clone, Serialize)]
+pub struct EngineFacts<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its version.
+    pub version: String,
+    /// Its threads.
+    pub threads: usize,
+}
+
+/// An image.
+#[derive(Clone, Serialize)]
+pub struct InputFacts<'a> {
+    /// Its file.
+    pub path: String,
+    /// SHA-256 of the file.
+    pub sha256: &'a str,
+    /// Width of the photo in pixels; absent for an array.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    /// Height of the photo in pixels; absent for an array.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub height: Option<u32>,
+    /// Which row of an array it is, from 0; absent for a photo.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row: Option<usize>,
+}
+
+/// A map, and what came of it.
+#[derive(Serialize)]
+pub struct Entry<'a> {
+    /// The map.
+    #[serde(flatten)]
+    pub map: &'a Map,
+    /// How long the engine ran that made it, together with all other maps of the run.
+    pub milliseconds: f64,
+    /// Its files.
+    pub files: Files,
+}
+
+/// The files of a map, below `--out`.
+#[derive(Serialize)]
+pub struct Files {
+    /// The map over the photo.
+    pub overlay: String,
+    /// The map as computed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raw: Option<String>,
+}
+
+/// The whole file.
+#[derive(Serialize)]
+struct Record<'a> {
+    #[serde(flatten)]
+    facts: &'a Facts<'a>,
+    top: &'a [Prediction],
+    maps: Vec<Either<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Either<'a> {
+    Kept(Value),
+    New(Entry<'a>),
+}
+
+/// The facts that must be equal for maps to stand in one record, and what they are called.
+const SAME: [(&str, &str); 6] = [
+    ("/model/sha256", "another model"),
+    ("/model/size", "another size of the model's image"),
+    ("/model/output", "another output of the model"),
+    ("/input/sha256", "another image"),
+    ("/input/row", "another row of the array"),
+    ("/prep", "another preparation"),
+];
+
+/// The maps of an earlier run, which stay in the record; none with `force`.
+///
+/// # Errors
+/// When there is a file that is no record, or one of another model or image.
+pub fn kept(path: &Path, facts: &Facts<'_>, force: bool) -> Result<Vec<Value>, Fail> {
+    let text = match fs::read(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        _ if force => return Ok(Vec::new()),
+        Err(e) => return Err(Fail::read(path, &e)),
+        Ok(text) => text,
+    };
+    let refuse = |what: &str| {
+        let hint = "--force starts the file anew; or give another --out";
+        Fail::input(format!("{} {what}", path.display()), hint)
+    };
+    let old: Value = serde_json::from_slice(&text).map_err(|_| refuse("is in the way: it is no JSON"))?;
+    let new = json(facts)?;
+    if let Some((_, what)) = SAME.iter().find(|(fact, _)| old.pointer(fact) != new.pointer(fact)) {
+        return Err(refuse(&format!("is about {what}")));
+    }
+    let maps = old.get("maps").and_then(Value::as_array);
+    maps.cloned().ok_or_else(|| refuse("is in the way: it holds no maps"))
+}
+
+/// The text of a record, for people (`pretty`) and in one line.
+///
+/// # Errors
+/// Never in practice.
+pub fn write(
+    facts: &Facts<'_>,
+    top: &[Prediction],
+    kept: Vec<Value>,
+    new: Vec<Entry<'_>>,
+) -> Result<[String; 2], Fail> {
+    let mut new: Vec<Option<Entry<'_>>> = new.into_iter().map(Some).collect();
+    let mut replaced = |old: Value| {
+        let same = new.iter_mut().find(|n| n.as_ref().is_some_and(|n| key_of(&old) == key(n.map).map(Some)));
+        same.and_then(Option::take).map_or(Either::Kept(old), Either::New)
+    };
+    let mut maps: Vec<Either<'_>> = kept.into_iter().map(&mut replaced).collect();
+    maps.extend(new.into_iter().flatten().map(Either::New));
+    let record = Record { facts, top, maps };
+    let pretty = serde_json::to_string_pretty(&record).map_err(|e| no_json(&e))?;
+    let line = serde_json::to_string(&record).map_err(|e| no_json(&e))?;
+    Ok([pretty, line])
+}
+
+/// What tells a map from the others of an image.
+pub fn key(map: &Map) -> [&str; 3] {
+    [&map.method, &map.layer, &map.target]
+}
+
+/// The same of a map in a file.
+pub fn key_of(map: &Value) -> [Option<&str>; 3] {
+    ["method", "layer", "target"].map(|name| map.get(name).and_then(Value::as_str))
+}
+
+fn json(value: &impl Serialize) -> Result<Value, Fail> {
+    serde_json::to_value(value).map_err(|e| no_json(&e))
+}
+
+fn no_json(error: &serde_json::Error) -> Fail {
+    Fail::input(format!("the result cannot be written as JSON: {error}"), "please report this")
+}
+
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,96 @@
+//! What `whycam inspect` tells of a model.
+
+mod common;
+
+use common::{With, folder, imageless_model, small_model, stdout, whycam};
+use serde_json::{Value, json};
+use snapbox::str;
+
+#[test]
+fn the_model_inside() {
+    let text = stdout(&whycam(folder().path(), &["inspect"]).success());
+    for line in [
+        "score        logits: 1000 classes, logit",
+        "labels       1000",
+        "prep         efficientnet-lite",
+        "methods      grad-cam, guided-grad-cam, guided-backprop, gradient, deconvnet",
+        "layer        1280×7×7          head.relu6  (automatic)",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}: {text}");
+    }
+}
+
+#[test]
+fn a_small_model() {
+    let at = folder();
+    small_model(&at.path().join("small.onnx"), With::Nothing);
+    whycam(at.path(), &["inspect", "small.onnx"]).success().stdout_eq(str![[r#"
+model        small.onnx
+sha256       [..]
+onnx         opset 17, 5 nodes
+input        image: f32[1,3,8,8]
+output       scores: f32[1,4]
+image        image: 3×8×8, NCHW
+score        scores: 4 classes, logit
+labels       none
+prep         imagenet (a guess)
+activations  1 of the ReLU family, 0 others
+methods      grad-cam, guided-grad-cam, guided-backprop, gradient, deconvnet
+layer        4×8×8             features
+layer        4×8×8             layer  (automatic)
+
+"#]]);
+    whycam(at.path(), &["inspect", "small.onnx", "--graph"]).success().stdout_eq(str![[r#"
+input image: f32[1,3,8,8]
+const [..]
+const [..]
+features: f32[1,4,8,8] = Conv(image, [..]
+layer: f32[1,4,8,8] = Relu(features)
+pooled: f32[1,4,1,1] = GlobalAveragePool(layer)
+flat: f32[1,4] = Flatten(pooled) axis=1
+scores: f32[1,4] = Gemm(flat, [..]
+output scores: f32[1,4]
+
+"#]]);
+}
+
+#[test]
+fn what_is_not_known_and_whether_it_matters() {
+    let at = folder();
+    small_model(&at.path().join("odd.onnx"), With::Unknown);
+    let text = stdout(&whycam(at.path(), &["inspect", "odd.onnx"]).success());
+    assert!(text.contains("not known    node \"odd\" (Mystery)\n"), "{text}");
+    assert!(text.contains("methods      grad-cam\n"), "{text}");
+    assert!(
+        text.contains(
+            "refused      guided-grad-cam, guided-backprop, gradient, deconvnet: cannot differentiate"
+        ),
+        "{text}"
+    );
+    let report: Value =
+        serde_json::from_str(&stdout(&whycam(at.path(), &["inspect", "odd.onnx", "--json"]).success()))
+            .expect("JSON");
+    assert_eq!(report["opaque"], json!(["node \"odd\" (Mystery)"]));
+    assert_eq!(report["methods"][0], json!({"method": "grad-cam", "error": null}));
+    assert!(report["methods"][3]["error"].as_str().is_some_and(|e| e.contains("Mystery")));
+    assert_eq!(
+        (&report["layers"][2]["name"], &report["layers"][2]["automatic"]),
+        (&json!("layer"), &json!(true))
+    );
+    assert_eq!(
+        report["image"],
+        json!({"input": "image", "channels": 3, "height": 8, "width": 8, "layout": "NCHW"})
+    );
+}
+
+#[test]
+fn a_model_without_an_image_is_told_all_the_same() {
+    let at = folder();
+    imageless_model(&at.path().join("flat.onnx"));
+    let text = stdout(&whycam(at.path(), &["inspect", "flat.onnx"]).success());
+    assert!(text.contains("input        vector: f32[1,4]"), "{text}");
+    assert!(
+        text.contains("problem      the model has no image input (four axes)\n             hint: "),
+        "{text}"
+    );
+}
