@@ -53,7 +53,8 @@ fn row(name: &str, model: &Model, job: &str, methods: &[&str], top: usize) -> Re
     let input = model.input();
     let shape = input.shape();
     // A texture: the cost does not depend on what is seen.
-    let values: Vec<f32> = (0..shape.iter().product()).map(|i: usize| ((i * 7919) % 255) as f32 / 127.0 - 1.0).collect();
+    let values: Vec<f32> =
+        (0..shape.iter().product()).map(|i: usize| ((i * 7919) % 255) as f32 / 127.0 - 1.0).collect();
     let image = model.rows(&shape, &values)?.remove(0);
     let tensor = Tensor::f32(&shape, &values)?;
     let image_name = model.graph().value(model.image()).name.as_str();

@@ -2,8 +2,15 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use whycam::image::{Field, OverlayStyle, Photo, overlay};
-use whycam::prep::{Layout, Prep};
+#[allow(dead_code)]
+#[path = "../../crates/whycam/src/image/mod.rs"]
+mod image;
+#[allow(dead_code)]
+#[path = "../../crates/whycam/src/prep.rs"]
+mod prep;
+
+use self::image::{Field, OverlayStyle, Photo, overlay};
+use prep::{Layout, Prep};
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(photo) = Photo::decode(bytes) else { return };

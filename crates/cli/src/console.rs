@@ -41,7 +41,7 @@ impl Console {
     /// Something that was asked for.
     ///
     /// # Errors
-    /// As [`print`].
+    /// As [`print()`].
     pub fn result(&self, text: &str) -> Result<(), Fail> {
         if self.quiet || self.json { Ok(()) } else { self.bar.suspend(|| print(&visible(text))) }
     }
@@ -49,7 +49,7 @@ impl Console {
     /// A line of JSON, with `--json`.
     ///
     /// # Errors
-    /// As [`print`].
+    /// As [`print()`].
     pub fn json(&self, text: &str) -> Result<(), Fail> {
         if self.json { self.bar.suspend(|| print(text)) } else { Ok(()) }
     }

@@ -118,3 +118,42 @@ fn unread(file: &NpyFile<&[u8]>) -> Fail {
     let what = format!("arrays of type {} are not read", file.dtype().descr());
     Fail::input(what, "float32, float64, uint8, int32 and int64 are; convert it with numpy's astype")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let values = [1.0, -2.5, f32::MAX, 0.0, f32::MIN_POSITIVE, 7.0];
+        let bytes = write(&[2, 3], &values).unwrap();
+        let tensor = read(&bytes).unwrap();
+        assert_eq!((tensor.shape(), tensor.to_f32s().as_slice()), ([2, 3].as_slice(), values.as_slice()));
+        assert!(write(&[2, 2], &values).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_panics(
+            descr in "'[<>|=]?[fiucbSUOV][0-9]{0,20}'|\\[\\('a', '<f4'(, \\(9,9\\))?\\)\\]|[a-z0-9]*",
+            order in "True|False|[0-9]",
+            shape in "\\(([0-9]{1,22}, ?){0,6}\\)|[-_0-9xLe(,). ]{0,20}",
+            version in 0u8..5,
+            data in prop::collection::vec(any::<u8>(), 0..99),
+        ) {
+            let header = format!("{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}");
+            let mut bytes = [MAGIC, &[version, 0]].concat();
+            bytes.extend((header.len() as u16).to_le_bytes());
+            bytes.extend(if version > 1 { [0, 0].as_slice() } else { &[] });
+            bytes.extend(header.as_bytes());
+            bytes.extend(data);
+            let _ = read(&bytes);
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read(&[MAGIC, &[1, 0, 50, 0], &bytes].concat());
+        }
+    }
+}

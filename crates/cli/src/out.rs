@@ -120,7 +120,9 @@ fn panel(map: &Map, picture: whycam::image::RgbImage) -> Panel {
         format!("{}, score {:.2}", map.method, map.score),
         format!("{} {}", shape.join("×"), map.layer),
     ];
-    Panel { picture, caption, warning: map.verdict.advice().map(str::to_owned) }
+    // What it is, without what to make of it, for which there is no room.
+    let warning = map.verdict.advice().and_then(|advice| advice.split([':', ';']).next()).map(str::to_owned);
+    Panel { picture, caption, warning }
 }
 
 /// A probability as people read it.

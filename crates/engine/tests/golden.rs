@@ -18,7 +18,8 @@ fn signal(image: ValueId, relu: ReluRule) -> Recipe {
 }
 
 fn formulas(image: ValueId, layer: ValueId) -> Vec<(&'static str, Formula)> {
-    let grad_cam = |relu| Recipe { read_at: layer, rules: Rules::default(), reduce: Reduce::GradCam { relu } };
+    let grad_cam =
+        |relu| Recipe { read_at: layer, rules: Rules::default(), reduce: Reduce::GradCam { relu } };
     let guided = signal(image, ReluRule::Guided);
     vec![
         ("gradient", Formula::Single(signal(image, ReluRule::Gradient))),
@@ -59,10 +60,8 @@ fn check(net: &Net, file: &str) -> Vec<String> {
     let engine = engine("rten", EngineOptions::default()).expect("rten is always there");
     let program = load(engine.as_ref(), &derived.graph).unwrap_or_else(|e| panic!("{place}: {e}"));
     let name = &graph.value(image).name;
-    let inputs = [
-        (name.as_str(), net.array("x").tensor()),
-        (TARGET, Tensor::i64(&[n, k], &target).expect("whole")),
-    ];
+    let inputs =
+        [(name.as_str(), net.array("x").tensor()), (TARGET, Tensor::i64(&[n, k], &target).expect("whole"))];
     let outputs = program.run(&inputs).unwrap_or_else(|e| panic!("{place}: {e}"));
     let mut compare = |what: &str, got: &Tensor, expected: Vec<f64>| {
         let error = relative_l2(&got.to_f64s(), &expected);

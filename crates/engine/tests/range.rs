@@ -8,7 +8,8 @@ use whycam_graph::{Build, DType, Emit, Header, Op, Shape, Tensor, layer};
 
 /// A 1×1 convolution by 1, global average pooling, and one class with weight −1; Grad-CAM at the convolution.
 fn explain(pixels: [f32; 4]) -> (Vec<f32>, Vec<f32>) {
-    let mut b = Build::new(Header { ir_version: 8, opsets: [(String::new(), 13)].into(), ..Header::default() });
+    let mut b =
+        Build::new(Header { ir_version: 8, opsets: [(String::new(), 13)].into(), ..Header::default() });
     let image = b.input("image", DType::F32, Shape::fixed(&[1, 1, 2, 2])).expect("free name");
     let one = Build::constant(&mut b, Tensor::f32(&[1, 1, 1, 1], &[1.0]).expect("whole"));
     let minus = Build::constant(&mut b, Tensor::f32(&[1, 1], &[-1.0]).expect("whole"));
@@ -28,7 +29,8 @@ fn explain(pixels: [f32; 4]) -> (Vec<f32>, Vec<f32>) {
     let derived = derive(&graph, image, &score, Classes { top: 1, given: 0 }, &[formula]).expect("derives");
     let engine = engine("rten", EngineOptions::default()).expect("always there");
     let program = load(engine.as_ref(), &derived.graph).expect("loads");
-    let outputs = program.run(&[("image", Tensor::f32(&[1, 1, 2, 2], &pixels).expect("whole"))]).expect("runs");
+    let outputs =
+        program.run(&[("image", Tensor::f32(&[1, 1, 2, 2], &pixels).expect("whole"))]).expect("runs");
     (outputs[2].to_f32s(), outputs[3].to_f32s())
 }
 

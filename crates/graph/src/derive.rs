@@ -212,7 +212,10 @@ impl Maps {
                     [_, h, w, _] if channels_last(&shape) => (h, w, 4),
                     [_, _, h, w] => (h, w, 2),
                     _ => {
-                        return Err(Error::unfit("the image has no height and width", "see `whycam inspect`"));
+                        return Err(Error::unfit(
+                            "the image has no height and width",
+                            "see `whycam inspect`",
+                        ));
                     }
                 };
                 let (Some(h), Some(w)) = (height.fixed(), width.fixed()) else {

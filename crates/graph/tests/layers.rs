@@ -109,7 +109,7 @@ fn densenet_the_final_relu() {
     let mut net = Net::new(0);
     let y = nets::densenet(&mut net, Images { count: 1, symbolic: true });
     let graph = net.b.graph();
-    let last = graph.nodes().filter(|(_, n)| n.op == Op::Unary(UnaryFn::Relu)).last();
+    let last = graph.nodes().rfind(|(_, n)| n.op == Op::Unary(UnaryFn::Relu));
     let last = last.and_then(|(_, n)| n.outputs[0]).unwrap();
     assert_eq!(automatic(net, y), last);
 }

@@ -18,8 +18,10 @@ fn named(b: &mut Build, op: Op, inputs: &[ValueId], output: &str) -> ValueId {
 
 /// Conv → Relu → GlobalAveragePool → Flatten → Gemm.
 fn network() -> Graph {
-    let mut b = Build::new(Header { ir_version: 8, opsets: [(String::new(), 13)].into(), ..Header::default() });
-    let image = b.input("image", DType::F32, Shape(vec![N, 3.into(), 8.into(), 8.into()])).expect("free name");
+    let mut b =
+        Build::new(Header { ir_version: 8, opsets: [(String::new(), 13)].into(), ..Header::default() });
+    let image =
+        b.input("image", DType::F32, Shape(vec![N, 3.into(), 8.into(), 8.into()])).expect("free name");
     let w = Tensor::f32(&[4, 3, 3, 3], &[0.1; 108]).expect("whole");
     let fc = Tensor::f32(&[2, 4], &[0.1; 8]).expect("whole");
     let w = b.named_constant("conv.weight", w).expect("free name");
@@ -48,7 +50,8 @@ fn derived(rule: ReluRule) -> String {
 #[test]
 fn the_readme_shows_what_is_derived() {
     let readme = include_str!("../../../README.md");
-    let block = readme.split("```text\n").nth(1).and_then(|b| b.split("```").next()).expect("a block of text");
+    let block =
+        readme.split("```text\n").nth(1).and_then(|b| b.split("```").next()).expect("a block of text");
     let guided = derived(ReluRule::Guided);
     let mut lines = guided.lines();
     for shown in block.lines() {

@@ -26,6 +26,11 @@ fn prove_op(seed: u64, shape: &[usize], batch: bool, op: Op) {
     prove(net, y);
 }
 
+/// Where a range starts, how many cells it may have, and its step.
+fn pick() -> impl Strategy<Value = (usize, usize, i64)> {
+    (0..6usize, 1..=4usize, prop::sample::select(vec![-3i64, -2, -1, 1, 2, 3]))
+}
+
 fn range(axis: usize, size: usize, picks: (usize, usize, i64)) -> Range {
     let (from, count, step) = picks;
     let (size, from) = (size as i64, (from % size) as i64);
@@ -39,7 +44,7 @@ proptest! {
 
     #[test]
     fn slices(
-        picks in prop::collection::vec((0..6usize, 1..=4usize, prop::sample::select(vec![-3i64, -2, -1, 1, 2, 3])), 3),
+        picks in prop::collection::vec(pick(), 3),
         used in 1..8u8,
         batch: bool,
         seed: u64,
@@ -126,7 +131,12 @@ proptest! {
     }
 
     #[test]
-    fn splits(sizes in prop::collection::vec(1..=3usize, 1..=4), axis in 0..2usize, used in 1..16u8, seed: u64) {
+    fn splits(
+        sizes in prop::collection::vec(1..=3usize, 1..=4),
+        axis in 0..2usize,
+        used in 1..16u8,
+        seed: u64,
+    ) {
         let total: usize = sizes.iter().sum();
         let used: Vec<usize> = (0..sizes.len()).filter(|i| used >> i & 1 == 1).collect();
         prop_assume!(!used.is_empty());
@@ -144,7 +154,12 @@ proptest! {
     }
 
     #[test]
-    fn concatenations(sizes in prop::collection::vec(1..=3usize, 1..=3), axis in 0..3usize, fixed in 0..3usize, seed: u64) {
+    fn concatenations(
+        sizes in prop::collection::vec(1..=3usize, 1..=3),
+        axis in 0..3usize,
+        fixed in 0..3usize,
+        seed: u64,
+    ) {
         let mut net = Net::new(seed);
         let mut parts = Vec::new();
         for (i, &size) in sizes.iter().enumerate() {

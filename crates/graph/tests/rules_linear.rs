@@ -108,7 +108,10 @@ proptest! {
         let flip = |rows: usize, columns: usize, t: bool| if t { [columns, rows] } else { [rows, columns] };
         let mut net = Net::new(seed);
         let operand = |net: &mut Net, name: &str, shape: &[usize], is_input: bool| {
-            if is_input { net.input(name, Array::random(shape, seed ^ name.len() as u64)) } else { net.weights(shape) }
+            match is_input {
+                true => net.input(name, Array::random(shape, seed ^ name.len() as u64)),
+                false => net.weights(shape),
+            }
         };
         let mut operands = vec![
             operand(&mut net, "a", &flip(2, 3, trans_a), given[0] || !given[1]),

@@ -80,7 +80,7 @@ proptest! {
             // Different offsets, so that no number of `a` is near one of `b`.
             _ => separated(shape, seed ^ i).map(|v| v + 0.0137 * i as f64),
         };
-        let mut operand = |net: &mut Net, i: usize, shape: Vec<usize>, is_input: bool| {
+        let operand = |net: &mut Net, i: usize, shape: Vec<usize>, is_input: bool| {
             let numbers = numbers(&shape, i as u64);
             match (is_input, ["a", "b"][i], batch && shape.len() == 3 && shape[0] == 2) {
                 (true, name, true) => net.batch(name, numbers),
@@ -131,7 +131,10 @@ proptest! {
         let mut net = Net::new(seed);
         let x = net.batch("x", separated(&[2, 3, 2], seed));
         let shape = part(rank, single | 1);
-        let slope = if is_input { net.input("slope", separated(&shape, seed + 1)) } else { net.weights(&shape) };
+        let slope = match is_input {
+            true => net.input("slope", separated(&shape, seed + 1)),
+            false => net.weights(&shape),
+        };
         let y = net.op(Op::PRelu, &[x, slope]);
         prove(net, y);
     }

@@ -105,7 +105,8 @@ impl<'m> Explainer<'m> {
     /// the engine does not take the graph.
     pub fn new(model: &'m Model, engine: &dyn Engine, question: &Question) -> Result<Explainer<'m>> {
         let (graph, score) = (model.graph(), model.score());
-        let top = question.targets.iter().map(|t| if let Target::Top(k) = t { *k } else { 0 }).max().unwrap_or(0);
+        let top =
+            question.targets.iter().map(|t| if let Target::Top(k) = t { *k } else { 0 }).max().unwrap_or(0);
         let mut given = Vec::new();
         let mut targets: Vec<String> = match top {
             1 => vec![Target::TOP1.to_string()],
@@ -122,7 +123,8 @@ impl<'m> Explainer<'m> {
         let mut asked = Vec::new();
         let layers = self::layers(model, question)?;
         for method in &question.methods {
-            let places: &[ValueId] = if method.info().space.reads_layer() { &layers } else { &[model.image()] };
+            let places: &[ValueId] =
+                if method.info().space.reads_layer() { &layers } else { &[model.image()] };
             for &place in places {
                 let ask = Ask { image: model.image(), layer: place, enlarge: coordinates(question.align) };
                 let layer = if place == model.image() { INPUT } else { &graph.value(place).name };
@@ -161,6 +163,10 @@ impl<'m> Explainer<'m> {
     /// When an input is missing or does not fit, or the engine fails.
     pub fn explain(&self, image: &Image, further: &[(String, Tensor)]) -> Result<Explanation> {
         let model = self.model;
+        if image.tensor.dtype().is_float() && image.tensor.to_f32s().iter().any(|v| !v.is_finite()) {
+            // Engines differ in what a ReLU makes of NaN, so a map would look sound.
+            return Err(Error::ask("the input holds NaN or infinity", "check how the tensor was prepared"));
+        }
         let batch = model.input().batch.unwrap_or(1).max(1);
         let mut shape = image.tensor.shape().to_vec();
         shape[0] = batch;

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! whycam rewrites an ONNX vision model into a second ONNX model that explains it, and runs it.
 //!
-//! ```
+//! ```no_run
 #![doc = include_str!("../examples/grad_cam.rs")]
 //! ```
 
@@ -19,11 +19,11 @@ pub use error::{Error, Result};
 pub use explain::{Explainer, Explanation, Layers, Prediction, Question, explain};
 pub use map::Map;
 pub use method::{METHODS, Method};
+#[cfg(feature = "embedded-model")]
+pub use model::embedded_bytes;
 pub use model::{About, Image, ImageInput, Model, ModelOptions, Origin, labels, sha256};
 pub use target::Target;
 pub use verdict::Verdict;
-#[cfg(feature = "embedded-model")]
-pub use model::embedded_bytes;
 pub use whycam_engine as engine;
 pub use whycam_graph as graph;
 

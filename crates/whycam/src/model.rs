@@ -204,7 +204,10 @@ impl ImageInput {
         let &[batch, a, b, c] = shape.0.as_slice() else {
             return Err(Error::ask(format!("the image input has the shape {shape}"), "four axes are needed"));
         };
-        let fixed = |d: Dim| d.fixed().ok_or_else(|| Error::ask(format!("the image input has the shape {shape}"), "give --size"));
+        let fixed = |d: Dim| {
+            d.fixed()
+                .ok_or_else(|| Error::ask(format!("the image input has the shape {shape}"), "give --size"))
+        };
         let (a, b, c) = (fixed(a)?, fixed(b)?, fixed(c)?);
         let last = matches!(c, 1 | 3 | 4) && !matches!(a, 1 | 3 | 4);
         let (layout, [channels, height, width]) =

@@ -51,7 +51,8 @@ fn by_name(name: &str, labels: &[String]) -> Result<usize> {
     }
     let wanted = name.trim().to_lowercase();
     let list = |found: &[(usize, &String)]| {
-        let told: Vec<String> = found.iter().take(12).map(|(i, label)| format!("class:{i} ({label})")).collect();
+        let told: Vec<String> =
+            found.iter().take(12).map(|(i, label)| format!("class:{i} ({label})")).collect();
         told.join(", ")
     };
     let labels: Vec<(usize, &String)> = labels.iter().enumerate().collect();
@@ -62,7 +63,8 @@ fn by_name(name: &str, labels: &[String]) -> Result<usize> {
         [(index, _)] => Ok(*index),
         [] => {
             let near = matching(&|label| {
-                label.contains(&wanted) || wanted.split_whitespace().any(|word| word.len() > 2 && label.contains(word))
+                label.contains(&wanted)
+                    || wanted.split_whitespace().any(|word| word.len() > 2 && label.contains(word))
             });
             let hint = match near.as_slice() {
                 [] => "labels are compared whole; see --labels, or give class:INDEX".into(),
@@ -70,7 +72,10 @@ fn by_name(name: &str, labels: &[String]) -> Result<usize> {
             };
             Err(Error::ask(format!("no class is called {name:?}"), hint))
         }
-        several => Err(Error::ask(format!("{} classes are called {name:?}", several.len()), format!("choose one of {}", list(several)))),
+        several => Err(Error::ask(
+            format!("{} classes are called {name:?}", several.len()),
+            format!("choose one of {}", list(several)),
+        )),
     }
 }
 

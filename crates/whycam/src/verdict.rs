@@ -52,9 +52,9 @@ impl Verdict {
             Verdict::Nan => Some("the map holds NaN or infinity: the network overflows on this input"),
             Verdict::Blank => Some("the map is zero everywhere: no signal arrives at this layer"),
             Verdict::Constant => Some("the map has one value everywhere: nothing is located"),
-            Verdict::AllNegative => {
-                Some("nothing at this layer speaks for the class; grad-cam:relu=off shows what speaks against it")
-            }
+            Verdict::AllNegative => Some(
+                "nothing at this layer speaks for the class; grad-cam:relu=off shows what speaks against it",
+            ),
             Verdict::Ok => None,
         }
     }

@@ -141,3 +141,15 @@ fn what_cannot_be_asked_is_an_error_with_a_hint() {
     assert!(refused(targets(Target::Top(1001))).contains("top 1001"));
     assert!(refused(targets(Target::class("cat"))).contains("Egyptian cat"));
 }
+
+#[test]
+fn an_input_that_is_not_finite_is_refused() {
+    let model = Model::embedded().expect("embedded");
+    for bad in [f32::NAN, f32::INFINITY] {
+        let mut values = vec![0.0; 3 * 224 * 224];
+        values[7] = bad;
+        let image = model.rows(&[1, 3, 224, 224], &values).expect("one row").remove(0);
+        let error = explain(&model, &image, &Target::TOP1, &"grad-cam".parse().expect("a method"));
+        assert!(error.expect_err("refused").to_string().contains("NaN or infinity"));
+    }
+}

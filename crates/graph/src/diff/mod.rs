@@ -2,7 +2,7 @@
 //!
 //! The sweep walks the nodes between the target and the values to read in reverse, asks the rule
 //! of each op for the signals of its operands, un-broadcasts them and adds them up. Rules are
-//! written for one cotangent with ordinary ops; [`lift`] makes them work on several at once.
+//! written for one cotangent with ordinary ops; `lift` makes them work on several at once.
 
 mod layout;
 mod lift;

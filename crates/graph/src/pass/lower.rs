@@ -51,7 +51,9 @@ fn for_rten(graph: &Graph) -> Result<Graph> {
 /// An op over three spatial axes, on two neighbours of which its windows have one cell, as an op over two.
 fn flat(b: &mut Build, op: &Op, inputs: &[Option<ValueId>]) -> Result<Option<ValueId>> {
     let mut op = op.clone();
-    let (Some(Some(x)), weights) = (inputs.first(), inputs.get(1).copied().flatten()) else { return Ok(None) };
+    let (Some(Some(x)), weights) = (inputs.first(), inputs.get(1).copied().flatten()) else {
+        return Ok(None);
+    };
     let kernel = match (&op, weights) {
         (Op::MaxPool(window) | Op::AveragePool { window, .. }, _) => window.kernel.clone(),
         (_, Some(w)) => b.shape(w)?.to_fixed().unwrap_or_default().into_iter().skip(2).collect(),

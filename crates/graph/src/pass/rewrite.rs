@@ -30,7 +30,8 @@ pub(super) fn rewrite(
         }
     }
     for (_, node) in graph.nodes() {
-        let inputs: Vec<Option<ValueId>> = node.inputs.iter().map(|i| i.and_then(|i| ids[i.0 as usize])).collect();
+        let inputs: Vec<Option<ValueId>> =
+            node.inputs.iter().map(|i| i.and_then(|i| ids[i.0 as usize])).collect();
         let named = |o: &Option<ValueId>| o.map(|o| graph.value(o).name.clone());
         let results: Vec<Option<ValueId>> = match replace(&mut build, node, &inputs)? {
             Some(results) => {

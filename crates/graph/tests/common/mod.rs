@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses some of these")]
 
+pub mod asked;
 pub mod nets;
 
 use proptest::test_runner::{Config, RngSeed};

@@ -125,7 +125,9 @@ pub fn picture(
 ) -> Result<RgbImage, ImageError> {
     check_size(canvas.0.into(), canvas.1.into())?;
     let reach = reach(pixels.values);
-    let level = |value: f64| if reach > 0.0 { to_byte((0.5 + 0.5 * value / reach).clamp(0.0, 1.0) as f32) } else { 128 };
+    let level = |value: f64| {
+        if reach > 0.0 { to_byte((0.5 + 0.5 * value / reach).clamp(0.0, 1.0) as f32) } else { 128 }
+    };
     let (columns, rows) = placement.pixels(canvas.0, canvas.1);
     let part = Placement::whole(pixels.width, pixels.height);
     let tile = resample_rgb(&tile(pixels, level), &part, (columns.length, rows.length), Filter::Bilinear)?;
@@ -314,7 +316,11 @@ mod tests {
     fn a_few_large_values_do_not_dim_the_others() {
         let mut values: Vec<f32> = (0..400).map(|i| if i % 2 == 0 { -1.0 } else { 1.0 }).collect();
         values[7] = 1000.0;
-        let found = picture(Pixels::new(&values, 1, 20, 20, Order::Rgb).unwrap(), (20, 20), &Placement::whole(20, 20));
+        let found = picture(
+            Pixels::new(&values, 1, 20, 20, Order::Rgb).unwrap(),
+            (20, 20),
+            &Placement::whole(20, 20),
+        );
         let shades: Vec<u8> = found.unwrap().pixels().take(8).map(|pixel| pixel.0[0]).collect();
         assert_eq!(shades, [0, 255, 0, 255, 0, 255, 0, 255]);
         // One signal alone is shown all the same.

@@ -2,7 +2,7 @@
 //!
 //! The ReLU passes `g · [g > 0]` (Zeiler & Fergus 2014, arXiv 1311.2901); all other layers send their gradient.
 //!
-//! ```
+//! ```no_run
 #![doc = include_str!("../../examples/deconvnet.rs")]
 //! ```
 

@@ -4,7 +4,7 @@
 //! `yᶜ` the score before softmax, `A` the rectified layer, `Z` its number of cells. The ReLU comes before
 //! any resizing.
 //!
-//! ```
+//! ```no_run
 #![doc = include_str!("../../examples/grad_cam.rs")]
 //! ```
 
@@ -27,5 +27,9 @@ pub(super) const METHOD: MethodInfo = MethodInfo {
 };
 
 fn recipe(ask: &Ask, chosen: &Method) -> Recipe {
-    Recipe { read_at: ask.layer, rules: Rules::default(), reduce: Reduce::GradCam { relu: chosen.option("relu") == "on" } }
+    Recipe {
+        read_at: ask.layer,
+        rules: Rules::default(),
+        reduce: Reduce::GradCam { relu: chosen.option("relu") == "on" },
+    }
 }

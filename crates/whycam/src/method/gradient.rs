@@ -2,7 +2,7 @@
 //!
 //! `S = ∂yᶜ/∂x`; the ReLU passes `g · [x > 0]` (Simonyan et al. 2014, arXiv 1312.6034).
 //!
-//! ```
+//! ```no_run
 #![doc = include_str!("../../examples/gradient.rs")]
 //! ```
 

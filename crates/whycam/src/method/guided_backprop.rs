@@ -2,7 +2,7 @@
 //!
 //! The ReLU passes `g · [x > 0] · [g > 0]` (Springenberg et al. 2015, arXiv 1412.6806); all other layers send their gradient.
 //!
-//! ```
+//! ```no_run
 #![doc = include_str!("../../examples/guided_backprop.rs")]
 //! ```
 

@@ -3,7 +3,7 @@
 //! The guided-backpropagation tensor times the Grad-CAM map enlarged bilinearly to the image, the map
 //! not normalised before (Selvaraju et al. 2017, arXiv 1610.02391, §3.2).
 //!
-//! ```
+//! ```no_run
 #![doc = include_str!("../../examples/guided_grad_cam.rs")]
 //! ```
 
@@ -20,11 +20,7 @@ pub(super) const METHOD: MethodInfo = MethodInfo {
     options: &[],
     formula: |ask, _| Formula::Product {
         image: signal_at_image(ask, ReluRule::Guided),
-        layer: Recipe {
-            read_at: ask.layer,
-            rules: Rules::default(),
-            reduce: Reduce::GradCam { relu: true },
-        },
+        layer: Recipe { read_at: ask.layer, rules: Rules::default(), reduce: Reduce::GradCam { relu: true } },
         enlarge: ask.enlarge,
     },
 };

@@ -47,7 +47,10 @@ impl About {
     /// When the text is not such a file, or the labels cannot be read.
     pub fn from_toml(text: &str, read: impl FnOnce(&str) -> Result<String>) -> Result<About> {
         let file: File = toml::from_str(text).map_err(|e| {
-            Error::ask(format!("the file beside the model is not understood: {e}"), "its keys are prep and labels")
+            Error::ask(
+                format!("the file beside the model is not understood: {e}"),
+                "its keys are prep and labels",
+            )
         })?;
         let prep = match file.prep {
             Some(PrepForm::Text(text)) => Some(text.parse()?),

@@ -62,7 +62,11 @@ impl Model {
     #[cfg(feature = "embedded-model")]
     pub fn embedded_with(options: ModelOptions) -> Result<Model> {
         let about = include_str!("../../models/efficientnet_lite0_int8w.whycam.toml");
-        let about = About::from_toml(about, |_| Ok(include_str!("../../models/imagenet_1000_labels.txt").to_owned()))?;
+        let about =
+            About::from_toml(
+                about,
+                |_| Ok(include_str!("../../models/imagenet_1000_labels.txt").to_owned()),
+            )?;
         Model::with_about(&embedded_bytes(), options, about)
     }
 
