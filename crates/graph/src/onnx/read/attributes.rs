@@ -25,9 +25,9 @@ impl<'a> Attributes<'a> {
         Ok(Attributes { all: node.attribute.iter().map(|a| (a, Cell::new(false))).collect() })
     }
 
-    /// Names of the attributes that nobody asked for.
-    pub fn unread(&self) -> Vec<&'a str> {
-        self.all.iter().filter(|(_, read)| !read.get()).map(|(a, _)| a.name.as_str()).collect()
+    /// The name of an attribute that nobody asked for.
+    pub fn unread(&self) -> Option<&'a str> {
+        self.all.iter().find(|(_, read)| !read.get()).map(|(a, _)| a.name.as_str())
     }
 
     pub fn int(&self, name: &str) -> Told<Option<i64>> {

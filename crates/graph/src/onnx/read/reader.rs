@@ -233,11 +233,11 @@ impl<'a> Reader<'a> {
         if let Some(i) = (results..node.output.len()).find(|&i| self.used.contains(node.output[i].as_str())) {
             return not_modelled(format!("its result {i} is used"));
         }
-        match cx.attributes.unread().as_slice() {
-            [] => Ok(form),
-            unread => Err(Refusal::Error(Error::unfit(
+        match cx.attributes.unread() {
+            None => Ok(form),
+            Some(name) => Err(Refusal::Error(Error::unfit(
                 format!(
-                    "{} has {unread:?}, which version {} of the operator does not have",
+                    "{} has an attribute {name:?}, which version {} of the operator does not have",
                     place(node),
                     item.opset
                 ),

@@ -28,8 +28,8 @@ use crate::tensor::DType;
 
 /// The version of ONNX's operators that whycam writes at least.
 const MIN_OPSET: i64 = 13;
-/// The version of the file format that whycam writes at least.
-const MIN_IR: i64 = 8;
+/// Versions of the file format that whycam writes: old enough for engines in use, new enough for all that is written.
+const IR: (i64, i64) = (8, 10);
 /// Protobuf ends at 2 GiB; some room is left for what is not counted.
 const MAX_PROTO: usize = (1 << 31) - (1 << 20);
 
@@ -62,7 +62,7 @@ fn write_within(graph: &Graph, max_proto: usize) -> Result<ModelBytes> {
     let mut opsets = header.opsets.clone();
     opsets.insert(String::new(), opset);
     let model = ModelProto {
-        ir_version: header.ir_version.max(MIN_IR),
+        ir_version: header.ir_version.clamp(IR.0, IR.1),
         producer_name: header.producer.0.clone(),
         producer_version: header.producer.1.clone(),
         graph: Some(GraphProto {
