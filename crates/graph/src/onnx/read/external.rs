@@ -114,8 +114,8 @@ fn check_location(location: &str) -> std::result::Result<(), &'static str> {
     if location.starts_with('/') || location.contains(['\\', ':', '\0']) {
         return Err("the location is not a relative path");
     }
-    match location.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        true => Err("the location leaves the model's folder, or is not in plain form"),
+    match location.split('/').any(|part| matches!(part, "" | "..")) || location.ends_with('.') {
+        true => Err("the location does not lie in the model's folder"),
         false => Ok(()),
     }
 }

@@ -67,22 +67,35 @@ pub(super) fn check(proto: &[u8]) -> Result<()> {
     Counts::default().walk(proto, Kind::Model, 0)
 }
 
-/// Checks that a value that was just made, and all of them together, are of sensible size.
-pub(super) fn check_value(graph: &Graph, id: ValueId) -> Result<()> {
-    if id.0 as usize >= MAX_VALUES {
-        return Err(Error::limit(format!("more than {MAX_VALUES} values")));
+/// What reading has taken so far.
+#[derive(Default)]
+pub(super) struct Spent {
+    /// Integers that are tracked.
+    ints: usize,
+}
+
+impl Spent {
+    /// Checks that a value that was just made, and all of them together, are of sensible size.
+    pub fn check(&mut self, graph: &Graph, id: ValueId) -> Result<()> {
+        if id.0 as usize >= MAX_VALUES {
+            return Err(Error::limit(format!("more than {MAX_VALUES} values")));
+        }
+        let value = graph.value(id);
+        self.ints += value.ints.as_ref().map_or(0, Vec::len);
+        if self.ints > MAX_INTS {
+            return Err(Error::limit(format!("more than {MAX_INTS} integers in shape arithmetic")));
+        }
+        let Some(shape) = &value.shape else { return Ok(()) };
+        // Empty axes must not hide the others.
+        let cells = shape.at(1).into_iter().try_fold(1usize, |n, d| n.checked_mul(d.max(1)));
+        if shape.rank() <= MAX_RANK && cells.is_some_and(|n| n <= MAX_ELEMENTS) {
+            return Ok(());
+        }
+        let name = &value.name;
+        Err(Error::limit(format!(
+            "{name:?} has shape {shape}; at most {MAX_ELEMENTS} elements and {MAX_RANK} axes are read"
+        )))
     }
-    let value = graph.value(id);
-    let Some(shape) = &value.shape else { return Ok(()) };
-    // Empty axes must not hide the others.
-    let cells = shape.at(1).into_iter().try_fold(1usize, |n, d| n.checked_mul(d.max(1)));
-    if shape.rank() <= MAX_RANK && cells.is_some_and(|n| n <= MAX_ELEMENTS) {
-        return Ok(());
-    }
-    let name = &value.name;
-    let what =
-        format!("{name:?} has shape {shape}; at most {MAX_ELEMENTS} elements and {MAX_RANK} axes are read");
-    Err(Error::limit(what))
 }
 
 #[derive(Default)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::attributes::Attributes;
-use super::limits;
+use super::limits::Spent;
 use super::size;
 use crate::emit::Emit;
 use crate::error::Error;
@@ -78,6 +78,7 @@ pub(super) struct Cx<'a> {
     pub outputs: usize,
     pub opset: i64,
     pub files: &'a BTreeMap<String, Bytes>,
+    pub spent: &'a mut Spent,
 }
 
 impl Cx<'_> {
@@ -98,7 +99,7 @@ impl Cx<'_> {
             return not_modelled(reason);
         }
         let id = self.build.emit(op, inputs)?;
-        limits::check_value(self.build.graph(), id)?;
+        self.spent.check(self.build.graph(), id)?;
         Ok(id)
     }
 
@@ -153,11 +154,11 @@ impl Cx<'_> {
         Ok(self.attributes.ints(attribute)?.map(<[i64]>::to_vec))
     }
 
-    /// The constant that an operand is, seen through casts and copies.
+    /// The constant that an operand is, seen through a few casts and copies.
     pub fn constant(&self, index: usize) -> Option<&Tensor> {
         let mut id = self.input(index)?;
         let graph = self.build.graph();
-        loop {
+        for _ in 0..8 {
             let value = graph.value(id);
             if value.constant.is_some() {
                 return value.constant.as_ref();
@@ -170,6 +171,7 @@ impl Cx<'_> {
             }
             id = node.inputs.first().copied().flatten()?;
         }
+        None
     }
 
     /// The number that an operand with one constant element is.

@@ -8,7 +8,7 @@ use prost::Message;
 use super::attributes::Attributes;
 use super::functions::{Item, domain};
 use super::inputs::{Declared, Symbols, declared};
-use super::limits::{self, MAX_INTS};
+use super::limits::Spent;
 use super::node::{Cx, Form, Refusal, Told, beyond_batch, not_modelled, place};
 use super::{ReadOptions, external, forms, module, size, tensors};
 use crate::error::{Error, Result};
@@ -30,8 +30,7 @@ pub(super) struct Reader<'a> {
     declared: HashMap<&'a str, Declared>,
     symbols: Symbols,
     files: &'a BTreeMap<String, Bytes>,
-    /// How many integers are tracked.
-    ints: usize,
+    spent: Spent,
 }
 
 impl<'a> Reader<'a> {
@@ -55,7 +54,7 @@ impl<'a> Reader<'a> {
             declared: declarations,
             symbols: Symbols::default(),
             files,
-            ints: 0,
+            spent: Spent::default(),
         };
         reader.uses(items);
         Ok(reader)
@@ -224,6 +223,7 @@ impl<'a> Reader<'a> {
             outputs: node.output.len(),
             opset: item.opset,
             files: self.files,
+            spent: &mut self.spent,
         };
         let form = forms::form(&node.op_type, &mut cx)?;
         let results = match &form {
@@ -300,11 +300,7 @@ impl<'a> Reader<'a> {
     }
 
     fn made(&mut self, name: &str, id: ValueId) -> Result<()> {
-        limits::check_value(self.build.graph(), id)?;
-        self.ints += self.build.graph().value(id).ints.as_ref().map_or(0, Vec::len);
-        if self.ints > MAX_INTS {
-            return Err(Error::limit(format!("more than {MAX_INTS} integers in shape arithmetic")));
-        }
+        self.spent.check(self.build.graph(), id)?;
         self.values.insert(name.to_owned(), id);
         Ok(())
     }

@@ -119,12 +119,14 @@ impl Writer<'_> {
             | Op::DequantizeLinear { axis } => attributes.push(int("axis", *axis)),
             Op::QuantizeLinear { axis, to } => {
                 attributes.push(int("axis", *axis));
-                if node.inputs.get(2).copied().flatten().is_none() && *to != DType::U8 {
-                    // The zero point tells the type.
-                    let scale = self.graph.shape(node.input(1)?)?;
-                    let zero = tensors::filled(*to, &scale.to_fixed().unwrap_or_default(), 0.0)?;
+                let told = node.inputs.get(2).copied().flatten().is_some() || *to == DType::U8;
+                if !told && self.opset >= 21 {
+                    attributes.push(int("output_dtype", dtype::number(*to)));
+                } else if !told {
+                    // A zero point tells the type.
+                    let scale = self.graph.shape(node.input(1)?)?.to_fixed().unwrap_or_default();
                     inputs.truncate(2);
-                    inputs.push(self.param(zero));
+                    inputs.push(self.param(tensors::filled(*to, &scale, 0.0)?));
                 }
             }
             Op::Binary(_)

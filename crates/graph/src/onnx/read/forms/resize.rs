@@ -58,12 +58,14 @@ fn coordinates(cx: &Cx) -> Told<Coordinates> {
 /// Upsample, and Resize before version 11.
 pub(super) fn upsample(cx: &mut Cx) -> Told<Form> {
     let mode = match cx.attributes.string("mode")?.unwrap_or("nearest") {
-        // Up: the cell before; down, as ONNX Runtime has it: the cell behind.
-        "nearest" if scales(cx, 1)?.is_some_and(|s| s.iter().all(|&s| s >= 1.0)) => {
-            ResizeMode::Nearest(NearestMode::Floor)
-        }
-        "nearest" if scales(cx, 1)?.is_some_and(|s| s[2..].iter().all(|&s| s <= 1.0)) => {
-            ResizeMode::Nearest(NearestMode::Ceil)
+        "nearest" => {
+            let scales = scales(cx, 1)?.unwrap_or_default();
+            // Larger: the cell before. Smaller: the cell behind, as ONNX Runtime has it.
+            match (scales.iter().all(|&s| s >= 1.0), scales.iter().all(|&s| s <= 1.0)) {
+                (true, _) => ResizeMode::Nearest(NearestMode::Floor),
+                (_, true) => ResizeMode::Nearest(NearestMode::Ceil),
+                _ => return not_modelled("it makes one side longer and another shorter"),
+            }
         }
         "linear" | "bilinear" => ResizeMode::Linear,
         other => return not_modelled(format!("its mode is {other:?}")),
