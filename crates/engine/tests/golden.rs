@@ -65,7 +65,7 @@ fn check(net: &Net, file: &str) -> Vec<String> {
     let outputs = program.run(&inputs).unwrap_or_else(|e| panic!("{place}: {e}"));
     let mut compare = |what: &str, got: &Tensor, expected: Vec<f64>| {
         let error = relative_l2(&got.to_f64s(), &expected);
-        if !(error <= TOLERANCE) {
+        if error.is_nan() || error > TOLERANCE {
             wrong.push(format!("{place}: {what} differs by {error:.2e}"));
         }
     };

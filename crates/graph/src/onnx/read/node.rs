@@ -186,6 +186,33 @@ impl Cx<'_> {
         }
     }
 
+    /// As [`Cx::scalar`], for a parameter that has the type of the first operand and is a float32.
+    pub fn like_first(&self, index: usize, what: &str) -> Told<Option<f32>> {
+        let Some(value) = self.scalar(index, what)? else { return Ok(None) };
+        match (self.dtype(0)?, self.dtype(index)?) {
+            (Some(a), Some(b)) if a == b => {}
+            (Some(a), Some(b)) => return malformed(format!("its {what} is {b}, but its operand {a}")),
+            _ => return not_modelled("the type of its operand is not known"),
+        }
+        let rounded = value as f32;
+        match f64::from(rounded) == value || value.is_nan() {
+            true => Ok(Some(rounded)),
+            false => not_modelled(format!("its {what} is not a float32")),
+        }
+    }
+
+    /// A number attribute, rounded to the type of the first operand.
+    pub fn rounded(&self, attribute: &str) -> Told<Option<f32>> {
+        let Some(value) = self.attributes.float(attribute)? else { return Ok(None) };
+        match self.dtype(0)? {
+            Some(dtype) if dtype.is_float() => {
+                Ok(Tensor::floats(dtype, &[], &[value])?.to_f32s().first().copied())
+            }
+            Some(dtype) => malformed(format!("it has a number for {dtype}")),
+            None => not_modelled("the type of its operand is not known"),
+        }
+    }
+
     /// An axis counted from the front; negative ones are counted from behind.
     pub fn axis(&self, axis: i64, rank: usize) -> Told<usize> {
         let from_front = if axis < 0 { axis.saturating_add_unsigned(rank as u64) } else { axis };

@@ -96,13 +96,9 @@ pub(super) fn pad(cx: &mut Cx) -> Told<Form> {
         Some(other) => return not_modelled(format!("its mode is {other:?}")),
     };
     let Some(pads) = cx.listed("pads", 1, 11)? else { return malformed("its pads are missing") };
-    let value =
-        if cx.opset < 11 { cx.attributes.float("value")?.map(f64::from) } else { cx.scalar(2, "value")? };
-    let value = value.unwrap_or_default();
-    if mode == PadMode::Constant && f64::from(value as f32) != value {
-        return not_modelled("its value is not a float32");
-    }
-    let value = if mode == PadMode::Constant { value as f32 } else { 0.0 };
+    let value = if cx.opset < 11 { cx.rounded("value")? } else { cx.like_first(2, "value")? };
+    // The sum makes −0 the 0 that is not written.
+    let value = if mode == PadMode::Constant { value.unwrap_or_default() + 0.0 } else { 0.0 };
     let rank = cx.rank(0)?;
     let axes = match if cx.opset >= 18 { cx.numbers(3, "axes")? } else { None } {
         Some(axes) => axes.iter().map(|&a| cx.axis(a, rank)).collect::<Told<Vec<_>>>()?,

@@ -9,23 +9,14 @@ pub(super) fn clip(cx: &mut Cx) -> Told<Form> {
         return not_modelled("it clips integers");
     }
     let (min, max) = if cx.opset < 11 {
-        (cx.attributes.float("min")?, cx.attributes.float("max")?)
+        (cx.rounded("min")?, cx.rounded("max")?)
     } else {
-        (bound(cx, 1)?, bound(cx, 2)?)
+        (cx.like_first(1, "bound")?, cx.like_first(2, "bound")?)
     };
     // The bounds that mean "none" in old files.
     let min = min.filter(|&v| v != f32::MIN).unwrap_or(f32::NEG_INFINITY);
     let max = max.filter(|&v| v != f32::MAX).unwrap_or(f32::INFINITY);
     cx.on_first(Op::Unary(UnaryFn::Clip { min, max }))
-}
-
-fn bound(cx: &Cx, index: usize) -> Told<Option<f32>> {
-    let Some(bound) = cx.scalar(index, "bound")? else { return Ok(None) };
-    let rounded = bound as f32;
-    match f64::from(rounded) == bound || bound.is_nan() {
-        true => Ok(Some(rounded)),
-        false => not_modelled("its bound is not a float32"),
-    }
 }
 
 pub(super) fn elu(cx: &mut Cx) -> Told<Form> {
