@@ -12,7 +12,7 @@ use whycam::graph::Tensor;
 use whycam::{Explainer, Layers, Model, Question, Target};
 
 /// Pairs of runs per row; the first few warm caches up and are not counted.
-const RUNS: usize = 41;
+const RUNS: usize = 25;
 const WARM_UP: usize = 4;
 
 /// What is measured against the forward pass.
