@@ -2,10 +2,8 @@
 
 use std::cell::Cell;
 use std::fs::{self, File};
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
-use std::thread::available_parallelism;
 
 use sha2::{Digest, Sha256};
 use whycam::engine::{EngineOptions, engine};
@@ -27,17 +25,18 @@ use crate::{further, npy};
 /// When the question cannot be asked. An input that fails is reported, and makes the exit code 1.
 pub fn run(args: &Explain) -> Result<ExitCode, Fail> {
     let mut console = Console::new(args.quiet, args.json);
-    let threads = args.threads.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let options = EngineOptions { threads: args.threads };
+    let threads = options.threads();
     // Pictures are drawn by as many threads as run the model; a pool that is there already does as well.
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global();
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     let layers = layers(&args.layer)?;
     let model = model(args)?;
-    let engine = engine(&args.engine, EngineOptions { threads: Some(threads) })?;
+    let engine = engine(&args.engine, options)?;
     let question =
         Question { methods: args.method.clone(), layers, targets: args.target.clone(), align: args.align };
     let explainer = Explainer::new(&model, engine.as_ref(), &question)?;
     let further = further::read(&model, &args.input)?;
-    let facts = EngineFacts { name: engine.name(), version: engine.version(), threads: threads.get() };
+    let facts = EngineFacts { name: engine.name(), version: engine.version(), threads };
     announce(&console, args, &model, &facts, &explainer);
 
     let (inputs, missing) = inputs::find(&args.inputs, &args.out);

@@ -18,7 +18,8 @@ pub struct EngineOptions {
 }
 
 impl EngineOptions {
-    fn threads(self) -> usize {
+    /// The number of threads that this comes to.
+    pub fn threads(self) -> usize {
         self.threads.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get)
     }
 }

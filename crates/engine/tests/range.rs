@@ -48,3 +48,11 @@ fn nan_and_infinity_are_told_by_the_range() {
         assert!(range.iter().all(|r| !r.is_finite()), "{bad}: {range:?}");
     }
 }
+
+#[test]
+fn the_version_told_is_the_one_built_in() {
+    let lock = include_str!("../../../Cargo.lock");
+    let version = lock.split("name = \"rten\"\nversion = \"").nth(1).expect("rten is locked");
+    let engine = engine("rten", EngineOptions::default()).expect("always there");
+    assert!(version.starts_with(&format!("{}.", engine.version())), "{}", engine.version());
+}

@@ -275,8 +275,11 @@ pub fn find(graph: &Graph, name: &str) -> Result<ValueId> {
 fn similar(graph: &Graph, name: &str) -> Vec<String> {
     let wanted = name.to_lowercase();
     let modules = graph.nodes().filter_map(|(_, n)| n.module.as_deref());
-    let values =
-        graph.nodes().flat_map(|(_, n)| n.outputs.iter().flatten()).map(|&o| graph.value(o).name.as_str());
+    let values = graph
+        .nodes()
+        .flat_map(|(_, n)| n.outputs.iter().flatten())
+        .filter(|&&o| !is_constant(graph, o))
+        .map(|&o| graph.value(o).name.as_str());
     let mut found: Vec<String> = Vec::new();
     for known in modules.chain(values) {
         let lower = known.to_lowercase();

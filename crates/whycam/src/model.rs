@@ -209,9 +209,8 @@ impl ImageInput {
                 .ok_or_else(|| Error::ask(format!("the image input has the shape {shape}"), "give --size"))
         };
         let (a, b, c) = (fixed(a)?, fixed(b)?, fixed(c)?);
-        let last = matches!(c, 1 | 3 | 4) && !matches!(a, 1 | 3 | 4);
         let (layout, [channels, height, width]) =
-            if last { (Layout::Nhwc, [c, a, b]) } else { (Layout::Nchw, [a, b, c]) };
+            if layer::channels_last(shape) { (Layout::Nhwc, [c, a, b]) } else { (Layout::Nchw, [a, b, c]) };
         Ok(ImageInput { channels, height, width, layout, batch: batch.fixed() })
     }
 

@@ -32,7 +32,7 @@ fn the_cat_is_seen_where_it_is() {
     assert_eq!(map.max, map.values.iter().copied().fold(f32::MIN, f32::max));
     assert_eq!(map.max, map.pre_relu_max);
     assert_eq!(map.min, map.pre_relu_min.max(0.0));
-    // The face is right of the middle and above it.
+    // The face fills the middle of what the model sees; no corner of it is the peak.
     let peak = map.values.iter().position(|&v| v == map.max).expect("the maximum is there");
     let (row, column) = (peak / 7, peak % 7);
     assert!((1..=4).contains(&row) && (1..=5).contains(&column), "the peak is at {row}, {column}");
