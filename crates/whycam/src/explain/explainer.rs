@@ -1,83 +1,25 @@
-//! Explaining: methods, layers and targets of a model become one derived graph, loaded once and run on images.
+//! A question made ready for a model: one derived graph, loaded once and run on images.
 
 use std::time::{Duration, Instant};
 
-use whycam_engine::{EngineOptions, engine, load};
+use whycam_engine::load;
 use whycam_graph::derive::{Classes, Formula, Ruled, TARGET, derive};
-use whycam_graph::layer::{self, ScoreKind};
+use whycam_graph::layer;
 use whycam_graph::op::Coordinates;
 use whycam_graph::{Engine, Program, Tensor, ValueId};
 
+use super::scores::{Prediction, probabilities, top};
+use super::{Explanation, Layers, Question};
 use crate::error::{Error, Result};
 use crate::image::{Align, Order, OverlayStyle};
 use crate::map::{Map, channels_first};
-use crate::method::{Ask, Method};
+use crate::method::Ask;
 use crate::model::{Image, Model};
 use crate::target::Target;
 use crate::verdict::Verdict;
 
 /// What stands for a layer where none is read.
 const INPUT: &str = "input";
-
-/// What is asked of a model.
-#[derive(Clone, Debug)]
-pub struct Question {
-    /// The methods.
-    pub methods: Vec<Method>,
-    /// The layers.
-    pub layers: Layers,
-    /// The targets.
-    pub targets: Vec<Target>,
-    /// How layers' maps are enlarged to the image.
-    pub align: Align,
-}
-
-impl Default for Question {
-    /// Grad-CAM of the top class at the automatic layer.
-    fn default() -> Question {
-        Question {
-            methods: crate::method::METHODS.first().map(|m| Method::from(*m)).into_iter().collect(),
-            layers: Layers::Auto,
-            targets: vec![Target::TOP1],
-            align: Align::HalfPixel,
-        }
-    }
-}
-
-/// Which layers are read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Layers {
-    /// The one that [`layer::automatic`] finds.
-    Auto,
-    /// Every layer between the image and the score.
-    All,
-    /// Layers by name.
-    Named(Vec<String>),
-}
-
-/// The answer for one image.
-#[derive(Clone, Debug)]
-pub struct Explanation {
-    /// The classes with the highest scores, at most five.
-    pub top: Vec<Prediction>,
-    /// The maps: for every target, every method at every layer.
-    pub maps: Vec<Map>,
-    /// How long the engine ran.
-    pub time: Duration,
-}
-
-/// A class and how it scored.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct Prediction {
-    /// Its index.
-    pub class: usize,
-    /// Its name.
-    pub label: String,
-    /// Its score.
-    pub score: f32,
-    /// Its probability.
-    pub probability: f32,
-}
 
 /// A method at a layer.
 struct Asked {
@@ -296,35 +238,4 @@ fn coordinates(align: Align) -> Coordinates {
         Align::HalfPixel => Coordinates::HalfPixel,
         Align::Corners => Coordinates::AlignCorners,
     }
-}
-
-/// The five classes with the highest scores; NaN comes last.
-fn top(scores: &[f32]) -> impl Iterator<Item = usize> {
-    let key = |i: &usize| if scores[*i].is_nan() { f32::NEG_INFINITY } else { scores[*i] };
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|a, b| key(b).total_cmp(&key(a)));
-    order.into_iter().take(5)
-}
-
-/// Probabilities: a sigmoid for every score where the model ends in one or has a single class, a softmax elsewhere.
-fn probabilities(scores: &[f32], kind: ScoreKind) -> Vec<f32> {
-    if kind == ScoreKind::Sigmoid || scores.len() == 1 {
-        return scores.iter().map(|s| 1.0 / (1.0 + (-s).exp())).collect();
-    }
-    let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = scores.iter().map(|s| f64::from(s - max).exp()).collect();
-    let total: f64 = powers.iter().sum();
-    powers.iter().map(|p| (p / total) as f32).collect()
-}
-
-/// One map of one target, by the default engine at the automatic layer.
-///
-/// # Errors
-/// As [`Explainer::new`] and [`Explainer::explain`].
-pub fn explain(model: &Model, image: &Image, target: &Target, method: &Method) -> Result<Map> {
-    let question =
-        Question { methods: vec![method.clone()], targets: vec![target.clone()], ..Question::default() };
-    let engine = engine("auto", EngineOptions::default())?;
-    let answer = Explainer::new(model, engine.as_ref(), &question)?.explain(image, &[])?;
-    answer.maps.into_iter().next().ok_or_else(|| Error::ask("no class was asked", "ask for top1"))
 }

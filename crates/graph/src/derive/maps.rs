@@ -1,0 +1,112 @@
+//! What becomes of the signals that return: the maps, and the range of their values.
+
+use std::collections::HashSet;
+
+use super::{Formula, Recipe, Reduce};
+use crate::diff::{self, Seed};
+use crate::emit::Emit;
+use crate::error::{Error, Result};
+use crate::graph::{Build, ValueId};
+use crate::layer::{channels_last, grid_of};
+use crate::op::{Op, ReduceKind, Resize, ResizeMode, UnaryFn};
+use crate::shape::{Dim, Shape};
+
+/// The maps of one formula in the making.
+pub(super) struct Maps {
+    pub image: ValueId,
+    pub seed: Seed,
+    pub acted: HashSet<crate::graph::NodeId>,
+    pub passed: HashSet<crate::graph::NodeId>,
+}
+
+impl Maps {
+    /// The map, and the values whose range is told.
+    pub fn formula(&mut self, b: &mut Build, formula: &Formula) -> Result<(ValueId, ValueId)> {
+        match *formula {
+            Formula::Single(recipe) => self.recipe(b, recipe),
+            Formula::Product { image, layer, enlarge } => {
+                let (signal, _) = self.recipe(b, image)?;
+                let (map, raw) = self.recipe(b, layer)?;
+                let shape = b.shape(image.read_at)?;
+                let (height, width, channels) = match shape.0[..] {
+                    [_, h, w, _] if channels_last(&shape) => (h, w, 4),
+                    [_, _, h, w] => (h, w, 2),
+                    _ => {
+                        return Err(Error::unfit(
+                            "the image has no height and width",
+                            "see `whycam inspect`",
+                        ));
+                    }
+                };
+                let (Some(h), Some(w)) = (height.fixed(), width.fixed()) else {
+                    return Err(Error::unfit("the size of the image is not known", "give --size"));
+                };
+                let resize =
+                    Resize { mode: ResizeMode::Linear, coordinates: enlarge, size: [h, w], scales: None };
+                let large = b.emit(Op::Resize(resize), &[map])?;
+                let over_channels = b.emit(Op::Unsqueeze { axes: vec![channels] }, &[large])?;
+                Ok((b.mul(signal, over_channels)?, raw))
+            }
+        }
+    }
+
+    fn recipe(&mut self, b: &mut Build, recipe: Recipe) -> Result<(ValueId, ValueId)> {
+        let swept = diff::backward(b, self.seed, &[recipe.read_at], recipe.rules)?;
+        self.acted.extend(swept.ruled);
+        self.passed.extend(swept.unruled);
+        let signal = self.per_image(b, swept.signals[0])?;
+        match recipe.reduce {
+            Reduce::Signal => Ok((signal, signal)),
+            Reduce::GradCam { relu } => {
+                let raw = grad_cam(b, recipe.read_at, signal, self.image)?;
+                Ok((if relu { b.unary(UnaryFn::Relu, raw)? } else { raw }, raw))
+            }
+        }
+    }
+
+    /// `[K,N,…]` or `[N,…]` as `[N,K,…]`.
+    fn per_image(&self, b: &mut Build, signal: ValueId) -> Result<ValueId> {
+        let rank = b.shape(signal)?.rank();
+        match self.seed.copies {
+            None => b.emit(Op::Unsqueeze { axes: vec![1] }, &[signal]),
+            Some(_) => {
+                let perm: Vec<usize> = [1, 0].into_iter().chain(2..rank).collect();
+                b.transpose(signal, &perm)
+            }
+        }
+    }
+}
+
+/// `Σₖ αₖ·Aₖ` as `[N,K,h,w]`, from `A [N,C,h,w]` and its signal `[N,K,C,h,w]`.
+fn grad_cam(b: &mut Build, layer: ValueId, signal: ValueId, image: ValueId) -> Result<ValueId> {
+    let name = b.graph().value(layer).name.clone();
+    if layer == image || grid_of(b.graph(), layer).is_none() {
+        return Err(Error::unfit(
+            format!("{name:?} is not a layer with a grid of cells, so it has no map"),
+            "choose a --layer of shape [N,C,H,W] (see `whycam inspect`)",
+        ));
+    }
+    let shape = b.shape(layer)?;
+    let classes = b.shape(signal)?.0[1];
+    let alpha = b.emit(Op::Reduce { kind: ReduceKind::Mean, axes: vec![3, 4], keep: false }, &[signal])?;
+    let cells = shape.0[2].times(shape.0[3]).unwrap_or(Dim::Fixed(1));
+    let flat = b.reshape(layer, Shape(vec![shape.0[0], shape.0[1], cells]))?;
+    let map = b.matmul(alpha, flat)?;
+    b.reshape(map, Shape(vec![shape.0[0], classes, shape.0[2], shape.0[3]]))
+}
+
+/// Minimum and maximum of each map, `[N,K,2]`; NaN when a cell is NaN or infinite.
+pub(super) fn range(b: &mut Build, maps: ValueId) -> Result<ValueId> {
+    let axes: Vec<usize> = (2..b.shape(maps)?.rank()).collect();
+    let mut ends = Vec::new();
+    for kind in [ReduceKind::Min, ReduceKind::Max] {
+        let end = b.emit(Op::Reduce { kind, axes: axes.clone(), keep: false }, &[maps])?;
+        ends.push(b.emit(Op::Unsqueeze { axes: vec![2] }, &[end])?);
+    }
+    let range = b.emit(Op::Concat { axis: 2 }, &ends)?;
+    // Engines differ in whether a minimum sees NaN; 0 · Σ is 0, or NaN where a cell is not finite.
+    let total = b.sum(maps, &axes, false)?;
+    let nothing = b.scale(total, 0.0)?;
+    let nothing = b.emit(Op::Unsqueeze { axes: vec![2] }, &[nothing])?;
+    b.add(range, nothing)
+}

@@ -1,0 +1,152 @@
+//! Derives, from a model, the graph that explains it.
+
+mod maps;
+mod seed;
+
+use std::collections::HashSet;
+
+use crate::diff::{self, Rules};
+use crate::error::Result;
+use crate::graph::{Build, Graph, ValueId};
+use crate::layer::Score;
+use crate::op::Coordinates;
+use crate::pass;
+
+use maps::{Maps, range};
+use seed::seed;
+
+/// One backward explanation: where signal is read, how it gets there, and what becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Recipe {
+    /// The value whose signal is read.
+    pub read_at: ValueId,
+    /// How each kind of node sends signal back.
+    pub rules: Rules,
+    /// How the signal becomes a map.
+    pub reduce: Reduce,
+}
+
+/// How the signal `g` at the value `A` becomes a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reduce {
+    /// `g` itself: image-shaped when read at the image.
+    Signal,
+    /// Grad-CAM (Selvaraju et al. 2017, eq. 1 and 2): `αₖ = mean over space of gₖ`, `L = ReLU(Σₖ αₖ·Aₖ)`.
+    GradCam {
+        /// Whether the outer ReLU is applied.
+        relu: bool,
+    },
+}
+
+/// How recipes make one map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Formula {
+    /// One recipe's map.
+    Single(Recipe),
+    /// An image-shaped map times a layer's map enlarged bilinearly to the image (Guided Grad-CAM).
+    Product {
+        /// The image-shaped factor.
+        image: Recipe,
+        /// The layer's factor.
+        layer: Recipe,
+        /// How the layer's map is enlarged.
+        enlarge: Coordinates,
+    },
+}
+
+impl Formula {
+    /// The recipes of the formula.
+    pub fn recipes(&self) -> Vec<Recipe> {
+        match *self {
+            Formula::Single(recipe) => vec![recipe],
+            Formula::Product { image, layer, .. } => vec![image, layer],
+        }
+    }
+
+    /// Whether an outer ReLU sets negative cells of the layer's map to 0.
+    pub fn is_rectified(&self) -> bool {
+        self.recipes().iter().any(|r| r.reduce == Reduce::GradCam { relu: true })
+    }
+
+    /// Whether a ReLU sends something else than its gradient.
+    pub fn changes_relu(&self) -> bool {
+        self.recipes().iter().any(|r| r.rules.relu != diff::ReluRule::Gradient)
+    }
+}
+
+/// Which classes are explained, the same number `K = top + given` for every image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Classes {
+    /// The classes with the highest scores, found in the graph; they come first.
+    pub top: usize,
+    /// Classes whose indices are given at run time, as the input `target: i64[N,given]`.
+    pub given: usize,
+}
+
+/// A derived graph and what was noticed on the way.
+///
+/// Its outputs are `scores [N,classes]`, `classes i64[N,K]`, and for every formula its map
+/// (`[N,K,h,w]`, or `[N,K,…]` in the image's layout) and the range `[N,K,2]` of its values: minimum
+/// and maximum, before a ReLU if there is one.
+#[derive(Clone, Debug)]
+pub struct Derived {
+    /// The graph; its inputs are the model's, and `target` when classes are given.
+    pub graph: Graph,
+    /// For every formula, how its ReLU rule fared.
+    pub ruled: Vec<Ruled>,
+}
+
+/// How often a ReLU rule acted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ruled {
+    /// Activations on the path that the rule acted on.
+    pub acted: usize,
+    /// Activations on the path that it does not apply to.
+    pub passed: usize,
+}
+
+/// The name of the input that holds the given classes.
+pub const TARGET: &str = "target";
+
+/// Derives the graph that computes, for every class asked, the map of every formula.
+///
+/// # Errors
+/// When a node on the way cannot be differentiated, no signal arrives, or a layer has no grid.
+pub fn derive(
+    graph: &Graph,
+    image: ValueId,
+    score: &Score,
+    classes: Classes,
+    formulas: &[Formula],
+) -> Result<Derived> {
+    let mut build = Build::extend(graph);
+    let b = &mut build;
+    let seed = seed(b, score, classes)?;
+    let mut outputs = vec![("scores", seed.scores), ("classes", seed.classes)];
+    let mut ruled = Vec::new();
+    for formula in formulas {
+        let mut maps = Maps { image, seed: seed.seed, acted: HashSet::new(), passed: HashSet::new() };
+        let (map, raw) = maps.formula(b, formula)?;
+        outputs.push(("map", map));
+        outputs.push(("range", range(b, raw)?));
+        ruled.push(Ruled { acted: maps.acted.len(), passed: maps.passed.len() });
+    }
+    let mut named = Vec::new();
+    for (name, id) in outputs {
+        named.push(publish(b, id, name)?);
+    }
+    Ok(Derived { graph: pass::prune(&build.finish(named)), ruled })
+}
+
+/// A copy of the value under the name, or under the next free one like it.
+fn publish(b: &mut Build, id: ValueId, name: &str) -> Result<ValueId> {
+    let copy = b.copy(id)?;
+    let names = std::iter::once(name.to_owned()).chain((1..).map(|i| format!("{name}.{i}")));
+    for name in names {
+        if b.graph().find(&name).is_none() {
+            b.rename(copy, &name)?;
+            break;
+        }
+    }
+    Ok(copy)
+}

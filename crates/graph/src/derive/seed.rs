@@ -1,0 +1,54 @@
+//! What is put at the output: one cotangent for every target asked.
+
+use super::{Classes, TARGET};
+use crate::diff::Seed;
+use crate::emit::Emit;
+use crate::error::{Error, Result};
+use crate::graph::{Build, ValueId};
+use crate::layer::Score;
+use crate::op::{CompareFn, Op};
+use crate::shape::{Dim, Shape};
+use crate::tensor::{DType, Tensor};
+
+pub(super) struct Seeded {
+    pub scores: ValueId,
+    pub classes: ValueId,
+    pub seed: Seed,
+}
+
+/// One-hot cotangents on the scores of the classes asked.
+pub(super) fn seed(b: &mut Build, score: &Score, classes: Classes) -> Result<Seeded> {
+    let shape = b.shape(score.value)?;
+    let batch = if shape.rank() == 1 { Dim::Fixed(1) } else { shape.0[0] };
+    let count = Dim::Fixed(score.classes);
+    let scores = b.reshape(score.value, Shape(vec![batch, count]))?;
+    let Classes { top, given } = classes;
+    let k = top.saturating_add(given);
+    if k == 0 || top > score.classes {
+        return Err(Error::unfit(
+            format!("the top {top} classes cannot be asked of a model with {}", score.classes),
+            "ask for fewer",
+        ));
+    }
+    let mut indices = Vec::new();
+    if top > 0 {
+        indices.push(b.nodes(Op::TopK { axis: 1, k: top }, &[Some(scores)])?[1]);
+    }
+    if given > 0 {
+        indices.push(b.input(TARGET, DType::I64, Shape(vec![batch, Dim::Fixed(given)]))?);
+    }
+    let indices = if let [one] = indices[..] { one } else { b.emit(Op::Concat { axis: 1 }, &indices)? };
+    let column = b.emit(Op::Unsqueeze { axes: vec![2] }, &[indices])?;
+    let all = b.constant(Tensor::i64(&[score.classes], &(0..score.classes as i64).collect::<Vec<_>>())?);
+    let hit = b.emit(Op::Compare(CompareFn::Equal), &[column, all])?;
+    let dtype = Emit::dtype(b, score.value);
+    let one_hot = b.emit(Op::Cast(dtype), &[hit])?;
+    let (cotangent, copies) = if k == 1 {
+        (b.reshape(one_hot, shape)?, None)
+    } else {
+        let front = b.transpose(one_hot, &[1, 0, 2])?;
+        let to = Shape(std::iter::once(Dim::Fixed(k)).chain(shape.0).collect());
+        (b.reshape(front, to)?, Some(k))
+    };
+    Ok(Seeded { scores, classes: indices, seed: Seed { target: score.value, cotangent, copies } })
+}

@@ -1,0 +1,77 @@
+//! Explaining: methods, layers and targets of a model become one derived graph, loaded once and run on images.
+
+mod explainer;
+mod scores;
+
+use std::time::Duration;
+
+use whycam_engine::{EngineOptions, engine};
+
+use crate::error::{Error, Result};
+use crate::image::Align;
+use crate::map::Map;
+use crate::method::Method;
+use crate::model::{Image, Model};
+use crate::target::Target;
+
+pub use explainer::Explainer;
+pub use scores::Prediction;
+
+/// What is asked of a model.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The methods.
+    pub methods: Vec<Method>,
+    /// The layers.
+    pub layers: Layers,
+    /// The targets.
+    pub targets: Vec<Target>,
+    /// How layers' maps are enlarged to the image.
+    pub align: Align,
+}
+
+impl Default for Question {
+    /// Grad-CAM of the top class at the automatic layer.
+    fn default() -> Question {
+        Question {
+            methods: crate::method::METHODS.first().map(|m| Method::from(*m)).into_iter().collect(),
+            layers: Layers::Auto,
+            targets: vec![Target::TOP1],
+            align: Align::HalfPixel,
+        }
+    }
+}
+
+/// Which layers are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Layers {
+    /// The one that [`layer::automatic`] finds.
+    Auto,
+    /// Every layer between the image and the score.
+    All,
+    /// Layers by name.
+    Named(Vec<String>),
+}
+
+/// The answer for one image.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// The classes with the highest scores, at most five.
+    pub top: Vec<Prediction>,
+    /// The maps: for every target, every method at every layer.
+    pub maps: Vec<Map>,
+    /// How long the engine ran.
+    pub time: Duration,
+}
+
+/// One map of one target, by the default engine at the automatic layer.
+///
+/// # Errors
+/// As [`Explainer::new`] and [`Explainer::explain`].
+pub fn explain(model: &Model, image: &Image, target: &Target, method: &Method) -> Result<Map> {
+    let question =
+        Question { methods: vec![method.clone()], targets: vec![target.clone()], ..Question::default() };
+    let engine = engine("auto", EngineOptions::default())?;
+    let answer = Explainer::new(model, engine.as_ref(), &question)?.explain(image, &[])?;
+    answer.maps.into_iter().next().ok_or_else(|| Error::ask("no class was asked", "ask for top1"))
+}

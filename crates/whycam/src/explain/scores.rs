@@ -1,0 +1,35 @@
+//! Scores of a model in words: classes, labels, probabilities.
+
+use whycam_graph::layer::ScoreKind;
+
+/// A class and how it scored.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Prediction {
+    /// Its index.
+    pub class: usize,
+    /// Its name.
+    pub label: String,
+    /// Its score.
+    pub score: f32,
+    /// Its probability.
+    pub probability: f32,
+}
+
+/// The five classes with the highest scores; NaN comes last.
+pub(super) fn top(scores: &[f32]) -> impl Iterator<Item = usize> {
+    let key = |i: &usize| if scores[*i].is_nan() { f32::NEG_INFINITY } else { scores[*i] };
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|a, b| key(b).total_cmp(&key(a)));
+    order.into_iter().take(5)
+}
+
+/// Probabilities: a sigmoid for every score where the model ends in one or has a single class, a softmax elsewhere.
+pub(super) fn probabilities(scores: &[f32], kind: ScoreKind) -> Vec<f32> {
+    if kind == ScoreKind::Sigmoid || scores.len() == 1 {
+        return scores.iter().map(|s| 1.0 / (1.0 + (-s).exp())).collect();
+    }
+    let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = scores.iter().map(|s| f64::from(s - max).exp()).collect();
+    let total: f64 = powers.iter().sum();
+    powers.iter().map(|p| (p / total) as f32).collect()
+}
