@@ -232,13 +232,8 @@ impl Report {
             let place = if info.space.reads_layer() { automatic.clone() } else { Ok(image) };
             let tried = place.and_then(|layer| {
                 let ask = Ask { image, layer, enlarge: Coordinates::HalfPixel };
-                derive(
-                    graph,
-                    image,
-                    &score,
-                    Classes { top: 1, given: 0 },
-                    &[Method::from(*info).formula(&ask)],
-                )
+                let formulas: Vec<_> = Method::from(*info).formula(&ask).into_iter().collect();
+                derive(graph, image, &score, Classes { top: 1, given: 0 }, &formulas)
             });
             self.methods.push(Possible { method: info.name, error: tried.err().map(|e| e.to_string()) });
         }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use whycam::METHODS;
-use whycam::method::{MethodInfo, MethodOption, Space};
+use whycam::method::{Kind, MethodInfo, MethodOption, Space, Takes};
 
 use crate::args;
 use crate::console::print;
@@ -15,6 +15,7 @@ use crate::fail::Fail;
 struct Method {
     name: &'static str,
     about: &'static str,
+    kind: Kind,
     space: Space,
     options: Vec<Choice>,
     needs: &'static str,
@@ -25,7 +26,7 @@ struct Method {
 struct Choice {
     #[serde(flatten)]
     option: &'static MethodOption,
-    default: &'static str,
+    default: String,
 }
 
 /// Prints the list.
@@ -45,10 +46,9 @@ pub fn run(args: &args::Methods) -> Result<ExitCode, Fail> {
 
 impl From<&'static MethodInfo> for Method {
     fn from(info: &'static MethodInfo) -> Method {
-        let &MethodInfo { name, about, space, options, needs, paper, .. } = info;
-        let choice =
-            |option: &'static MethodOption| Choice { option, default: option.values.first().unwrap_or(&"") };
-        Method { name, about, space, options: options.iter().map(choice).collect(), needs, paper }
+        let &MethodInfo { name, about, kind, space, options, needs, paper } = info;
+        let choice = |option: &'static MethodOption| Choice { option, default: option.default() };
+        Method { name, about, kind, space, options: options.iter().map(choice).collect(), needs, paper }
     }
 }
 
@@ -63,8 +63,12 @@ impl Method {
         let mut line = |text: String| lines.push(format!("{:<16}  {text}", ""));
         line(format!("gives {space}; needs {}", self.needs));
         for Choice { option, default } in &self.options {
-            let values = option.values.join("|");
-            line(format!("{}:{}={values}  {} [default: {default}]", self.name, option.name, option.about));
+            let MethodOption { name, takes, about } = option;
+            let takes = match takes {
+                Takes::Word(words) => words.join("|"),
+                takes => format!("<{takes}>"),
+            };
+            line(format!("{}:{name}={takes}  {about} [default: {default}]", self.name));
         }
         line(self.paper.to_owned());
         lines.join("\n")

@@ -70,10 +70,11 @@ impl<'m> Explainer<'m> {
             for &place in places {
                 let ask = Ask { image: model.image(), layer: place, enlarge: coordinates(question.align) };
                 let layer = if place == model.image() { INPUT } else { &graph.value(place).name };
+                let Some(formula) = method.formula(&ask) else { continue };
                 asked.push(Asked {
                     method: method.to_string(),
                     layer: layer.to_owned(),
-                    formula: method.formula(&ask),
+                    formula,
                     ruled: Ruled::default(),
                 });
             }

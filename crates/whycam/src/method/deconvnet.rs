@@ -6,7 +6,7 @@
 #![doc = include_str!("../../examples/deconvnet.rs")]
 //! ```
 
-use super::{MethodInfo, Space, signal_at_image};
+use super::{Kind, MethodInfo, Space, signal_at_image};
 use whycam_graph::derive::Formula;
 use whycam_graph::diff::ReluRule;
 
@@ -17,5 +17,5 @@ pub(super) const METHOD: MethodInfo = MethodInfo {
     needs: "gradients",
     space: Space::Image,
     options: &[],
-    formula: |ask, _| Formula::Single(signal_at_image(ask, ReluRule::Deconvnet)),
+    kind: Kind::Gradient(|ask, _| Formula::Single(signal_at_image(ask, ReluRule::Deconvnet))),
 };

@@ -8,7 +8,7 @@
 #![doc = include_str!("../../examples/grad_cam.rs")]
 //! ```
 
-use super::{Ask, Method, MethodInfo, MethodOption, Space};
+use super::{Ask, Kind, Method, MethodInfo, MethodOption, Space, Takes};
 use whycam_graph::derive::{Formula, Recipe, Reduce};
 use whycam_graph::diff::Rules;
 
@@ -20,16 +20,16 @@ pub(super) const METHOD: MethodInfo = MethodInfo {
     space: Space::Layer,
     options: &[MethodOption {
         name: "relu",
-        values: &["on", "off"],
+        takes: Takes::Word(&["on", "off"]),
         about: "whether negative cells are set to 0; `off` keeps the signed map",
     }],
-    formula: |ask, chosen| Formula::Single(recipe(ask, chosen)),
+    kind: Kind::Gradient(|ask, chosen| Formula::Single(recipe(ask, chosen))),
 };
 
 fn recipe(ask: &Ask, chosen: &Method) -> Recipe {
     Recipe {
         read_at: ask.layer,
         rules: Rules::default(),
-        reduce: Reduce::GradCam { relu: chosen.option("relu") == "on" },
+        reduce: Reduce::GradCam { relu: chosen.word("relu") == "on" },
     }
 }

@@ -7,7 +7,7 @@
 #![doc = include_str!("../../examples/guided_grad_cam.rs")]
 //! ```
 
-use super::{MethodInfo, Space, signal_at_image};
+use super::{Kind, MethodInfo, Space, signal_at_image};
 use whycam_graph::derive::{Formula, Recipe, Reduce};
 use whycam_graph::diff::{ReluRule, Rules};
 
@@ -18,9 +18,9 @@ pub(super) const METHOD: MethodInfo = MethodInfo {
     needs: "gradients",
     space: Space::LayerAndImage,
     options: &[],
-    formula: |ask, _| Formula::Product {
+    kind: Kind::Gradient(|ask, _| Formula::Product {
         image: signal_at_image(ask, ReluRule::Guided),
         layer: Recipe { read_at: ask.layer, rules: Rules::default(), reduce: Reduce::GradCam { relu: true } },
         enlarge: ask.enlarge,
-    },
+    }),
 };

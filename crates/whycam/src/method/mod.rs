@@ -5,6 +5,7 @@ mod grad_cam;
 mod gradient;
 mod guided_backprop;
 mod guided_grad_cam;
+mod option;
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,6 +14,9 @@ use serde::Serialize;
 use whycam_graph::ValueId;
 use whycam_graph::derive::Formula;
 use whycam_graph::op::Coordinates;
+
+use option::Chosen;
+pub use option::{MethodOption, Takes};
 
 /// Every method, in the order in which they are listed.
 pub const METHODS: &[&MethodInfo] = &[
@@ -38,8 +42,16 @@ pub struct MethodInfo {
     pub space: Space,
     /// The options that follow its name, as in `grad-cam:relu=off`.
     pub options: &'static [MethodOption],
-    #[serde(skip)]
-    formula: fn(&Ask, &Method) -> Formula,
+    /// How its map comes about.
+    pub kind: Kind,
+}
+
+/// How the map of a method comes about.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// By a formula: all methods of this kind that are asked share one derived graph and one forward pass.
+    Gradient(#[serde(skip)] fn(&Ask, &Method) -> Formula),
 }
 
 /// Where a map lies.
@@ -61,17 +73,6 @@ impl Space {
     }
 }
 
-/// An option of a method.
-#[derive(Debug, Serialize)]
-pub struct MethodOption {
-    /// Its key.
-    pub name: &'static str,
-    /// The values it takes; the first is the default.
-    pub values: &'static [&'static str],
-    /// What it changes.
-    pub about: &'static str,
-}
-
 /// Where a method is to look.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask {
@@ -87,7 +88,7 @@ pub struct Ask {
 #[derive(Clone, Debug)]
 pub struct Method {
     info: &'static MethodInfo,
-    values: Vec<&'static str>,
+    chosen: Vec<Chosen>,
 }
 
 impl Method {
@@ -96,36 +97,42 @@ impl Method {
         self.info
     }
 
-    /// The formula of the method at a place.
-    pub fn formula(&self, ask: &Ask) -> Formula {
-        (self.info.formula)(ask, self)
+    /// The formula of the method at a place, for methods that have one.
+    pub fn formula(&self, ask: &Ask) -> Option<Formula> {
+        match self.info.kind {
+            Kind::Gradient(formula) => Some(formula(ask, self)),
+        }
     }
 
-    /// The value of an option; `""` for one that the method does not have.
-    fn option(&self, name: &str) -> &'static str {
+    /// The value of an option that takes words; `""` for one that the method does not have.
+    fn word(&self, name: &str) -> &'static str {
+        if let Some(Chosen::Word(word)) = self.chosen(name) { word } else { "" }
+    }
+
+    fn chosen(&self, name: &str) -> Option<&Chosen> {
         let index = self.info.options.iter().position(|o| o.name == name);
-        index.and_then(|i| self.values.get(i).copied()).unwrap_or_default()
+        index.and_then(|i| self.chosen.get(i))
     }
 }
 
 impl PartialEq for Method {
     fn eq(&self, other: &Method) -> bool {
-        self.info.name == other.info.name && self.values == other.values
+        self.info.name == other.info.name && self.chosen == other.chosen
     }
 }
 
 impl From<&'static MethodInfo> for Method {
     /// The method with its defaults.
     fn from(info: &'static MethodInfo) -> Method {
-        Method { info, values: info.options.iter().filter_map(|o| o.values.first().copied()).collect() }
+        Method { info, chosen: info.options.iter().map(|o| o.takes.default()).collect() }
     }
 }
 
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.info.name)?;
-        for (option, value) in self.info.options.iter().zip(&self.values) {
-            if option.values.first() != Some(value) {
+        for (option, value) in self.info.options.iter().zip(&self.chosen) {
+            if option.takes.default() != *value {
                 write!(f, ":{}={value}", option.name)?;
             }
         }
@@ -161,12 +168,11 @@ impl FromStr for Method {
                 };
                 return Err(MethodError { what: format!("{name} has no option {key:?}"), hint });
             };
-            let values = method.options[index].values;
-            let Some(value) = values.iter().copied().find(|v| *v == value) else {
-                let hint = format!("{key} takes {}", names(values.iter().copied()));
-                return Err(MethodError { what: format!("{name}:{key} cannot be {value:?}"), hint });
-            };
-            chosen.values[index] = value;
+            let takes = method.options[index].takes;
+            chosen.chosen[index] = takes.parse(value).ok_or_else(|| MethodError {
+                what: format!("{name}:{key} cannot be {value:?}"),
+                hint: format!("{key} takes {takes}"),
+            })?;
         }
         Ok(chosen)
     }
@@ -205,6 +211,7 @@ mod tests {
         assert!(error("gradient:relu=off").contains("gradient takes no options"));
         assert!(error("grad-cam:pool=max").contains("its options are relu"));
         assert!(error("grad-cam:relu=maybe").contains("relu takes on, off"));
+        assert!(error("grad-cam:relu").contains("grad-cam:relu cannot be \"\""));
     }
 
     #[test]
