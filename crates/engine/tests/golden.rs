@@ -14,12 +14,11 @@ use whycam_graph::{Tensor, ValueId, layer};
 const TOLERANCE: f64 = 1e-4;
 
 fn signal(image: ValueId, relu: ReluRule) -> Recipe {
-    Recipe { read_at: image, rules: Rules { relu }, reduce: Reduce::Signal }
+    Recipe { read_at: image, rules: Rules { relu }, reduce: Reduce::SIGNAL }
 }
 
 fn formulas(image: ValueId, layer: ValueId) -> Vec<(&'static str, Formula)> {
-    let grad_cam =
-        |relu| Recipe { read_at: layer, rules: Rules::default(), reduce: Reduce::GradCam { relu } };
+    let grad_cam = |relu| Recipe { read_at: layer, rules: Rules::default(), reduce: Reduce::grad_cam(relu) };
     let guided = signal(image, ReluRule::Guided);
     vec![
         ("gradient", Formula::Single(signal(image, ReluRule::Gradient))),

@@ -21,11 +21,8 @@ fn explain(pixels: [f32; 4]) -> (Vec<f32>, Vec<f32>) {
     let scores = b.emit(Op::Gemm(gemm), &[flat, minus]).expect("fits");
     let graph = b.finish(vec![scores]);
     let score = layer::score(&graph, None).expect("one class");
-    let formula = Formula::Single(Recipe {
-        read_at: layer,
-        rules: Rules::default(),
-        reduce: Reduce::GradCam { relu: true },
-    });
+    let formula =
+        Formula::Single(Recipe { read_at: layer, rules: Rules::default(), reduce: Reduce::grad_cam(true) });
     let derived = derive(&graph, image, &score, Classes { top: 1, given: 0 }, &[formula]).expect("derives");
     let engine = engine("rten", EngineOptions::default()).expect("always there");
     let program = load(engine.as_ref(), &derived.graph).expect("loads");

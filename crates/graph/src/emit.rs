@@ -84,6 +84,18 @@ pub trait Emit {
         self.emit(Op::Binary(BinaryFn::Div), &[a, b])
     }
 
+    /// `a / b`, and 0 where `b` is 0.
+    ///
+    /// # Errors
+    /// As [`Emit::emit`].
+    fn quotient(&mut self, a: ValueId, b: ValueId) -> Result<ValueId> {
+        let nothing = self.compare(b, CompareFn::Equal, 0.0)?;
+        let (zero, one) = (self.scalar(b, 0.0)?, self.scalar(b, 1.0)?);
+        let bottom = self.emit(Op::Where, &[nothing, one, b])?;
+        let ratio = self.div(a, bottom)?;
+        self.emit(Op::Where, &[nothing, zero, ratio])
+    }
+
     /// `x · factor`.
     ///
     /// # Errors

@@ -195,7 +195,7 @@ fn is_learned(graph: &Graph, node: &Node) -> bool {
 }
 
 /// Whether the value depends on no input.
-fn is_constant(graph: &Graph, id: ValueId) -> bool {
+pub(crate) fn is_constant(graph: &Graph, id: ValueId) -> bool {
     let value = graph.value(id);
     match value.producer {
         None => value.constant.is_some(),

@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 
-use super::{Formula, Recipe, Reduce};
+use super::reduce::{Read, reduce};
+use super::{Formula, Recipe};
 use crate::diff::{self, Seed};
 use crate::emit::Emit;
 use crate::error::{Error, Result};
 use crate::graph::{Build, ValueId};
-use crate::layer::{channels_last, grid_of};
-use crate::op::{Op, ReduceKind, Resize, ResizeMode, UnaryFn};
-use crate::shape::{Dim, Shape};
+use crate::layer::channels_last;
+use crate::op::{Op, ReduceKind, Resize, ResizeMode};
 
 /// The maps of one formula in the making.
 pub(super) struct Maps {
@@ -51,17 +51,21 @@ impl Maps {
     }
 
     fn recipe(&mut self, b: &mut Build, recipe: Recipe) -> Result<(ValueId, ValueId)> {
+        let signal = match recipe.reduce.needs_signal() {
+            true => Some(self.signal(b, recipe)?),
+            false => None,
+        };
+        let (image, scores) = (self.image, self.seed.target);
+        let classes = self.seed.copies.unwrap_or(1);
+        reduce(b, recipe.reduce, &Read { value: recipe.read_at, signal, classes, image, scores })
+    }
+
+    /// The signal that arrives where the recipe reads, `[N,K,…]`.
+    fn signal(&mut self, b: &mut Build, recipe: Recipe) -> Result<ValueId> {
         let swept = diff::backward(b, self.seed, &[recipe.read_at], recipe.rules)?;
         self.acted.extend(swept.ruled);
         self.passed.extend(swept.unruled);
-        let signal = self.per_image(b, swept.signals[0])?;
-        match recipe.reduce {
-            Reduce::Signal => Ok((signal, signal)),
-            Reduce::GradCam { relu } => {
-                let raw = grad_cam(b, recipe.read_at, signal, self.image)?;
-                Ok((if relu { b.unary(UnaryFn::Relu, raw)? } else { raw }, raw))
-            }
-        }
+        self.per_image(b, swept.signals[0])
     }
 
     /// `[K,N,…]` or `[N,…]` as `[N,K,…]`.
@@ -75,24 +79,6 @@ impl Maps {
             }
         }
     }
-}
-
-/// `Σₖ αₖ·Aₖ` as `[N,K,h,w]`, from `A [N,C,h,w]` and its signal `[N,K,C,h,w]`.
-fn grad_cam(b: &mut Build, layer: ValueId, signal: ValueId, image: ValueId) -> Result<ValueId> {
-    let name = b.graph().value(layer).name.clone();
-    if layer == image || grid_of(b.graph(), layer).is_none() {
-        return Err(Error::unfit(
-            format!("{name:?} is not a layer with a grid of cells, so it has no map"),
-            "choose a --layer of shape [N,C,H,W] (see `whycam inspect`)",
-        ));
-    }
-    let shape = b.shape(layer)?;
-    let classes = b.shape(signal)?.0[1];
-    let alpha = b.emit(Op::Reduce { kind: ReduceKind::Mean, axes: vec![3, 4], keep: false }, &[signal])?;
-    let cells = shape.0[2].times(shape.0[3]).unwrap_or(Dim::Fixed(1));
-    let flat = b.reshape(layer, Shape(vec![shape.0[0], shape.0[1], cells]))?;
-    let map = b.matmul(alpha, flat)?;
-    b.reshape(map, Shape(vec![shape.0[0], classes, shape.0[2], shape.0[3]]))
 }
 
 /// Minimum and maximum of each map, `[N,K,2]`; NaN when a cell is NaN or infinite.

@@ -1,6 +1,8 @@
 //! Derives, from a model, the graph that explains it.
 
+mod head;
 mod maps;
+mod reduce;
 mod seed;
 
 use std::collections::HashSet;
@@ -13,6 +15,7 @@ use crate::op::Coordinates;
 use crate::pass;
 
 use maps::{Maps, range};
+pub use reduce::{Part, Reduce, Times, Weights};
 use seed::seed;
 
 /// One backward explanation: where signal is read, how it gets there, and what becomes of it.
@@ -24,18 +27,6 @@ pub struct Recipe {
     pub rules: Rules,
     /// How the signal becomes a map.
     pub reduce: Reduce,
-}
-
-/// How the signal `g` at the value `A` becomes a map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reduce {
-    /// `g` itself: image-shaped when read at the image.
-    Signal,
-    /// Grad-CAM (Selvaraju et al. 2017, eq. 1 and 2): `αₖ = mean over space of gₖ`, `L = ReLU(Σₖ αₖ·Aₖ)`.
-    GradCam {
-        /// Whether the outer ReLU is applied.
-        relu: bool,
-    },
 }
 
 /// How recipes make one map.
@@ -65,7 +56,7 @@ impl Formula {
 
     /// Whether an outer ReLU sets negative cells of the layer's map to 0.
     pub fn is_rectified(&self) -> bool {
-        self.recipes().iter().any(|r| r.reduce == Reduce::GradCam { relu: true })
+        self.recipes().iter().any(|r| r.reduce.relu)
     }
 
     /// Whether a ReLU sends something else than its gradient.

@@ -16,17 +16,17 @@ pub fn recipe(read_at: ValueId, relu: ReluRule, reduce: Reduce) -> Recipe {
 }
 
 pub fn signal(read_at: ValueId, relu: ReluRule) -> Formula {
-    Formula::Single(recipe(read_at, relu, Reduce::Signal))
+    Formula::Single(recipe(read_at, relu, Reduce::SIGNAL))
 }
 
 pub fn grad_cam(read_at: ValueId, relu: bool) -> Formula {
-    Formula::Single(recipe(read_at, ReluRule::Gradient, Reduce::GradCam { relu }))
+    Formula::Single(recipe(read_at, ReluRule::Gradient, Reduce::grad_cam(relu)))
 }
 
 pub fn guided_grad_cam(image: ValueId, layer: ValueId) -> Formula {
     Formula::Product {
-        image: recipe(image, ReluRule::Guided, Reduce::Signal),
-        layer: recipe(layer, ReluRule::Gradient, Reduce::GradCam { relu: true }),
+        image: recipe(image, ReluRule::Guided, Reduce::SIGNAL),
+        layer: recipe(layer, ReluRule::Gradient, Reduce::grad_cam(true)),
         enlarge: Coordinates::HalfPixel,
     }
 }

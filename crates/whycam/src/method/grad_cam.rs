@@ -30,6 +30,6 @@ fn recipe(ask: &Ask, chosen: &Method) -> Recipe {
     Recipe {
         read_at: ask.layer,
         rules: Rules::default(),
-        reduce: Reduce::GradCam { relu: chosen.word("relu") == "on" },
+        reduce: Reduce::grad_cam(chosen.word("relu") == "on"),
     }
 }

@@ -20,7 +20,7 @@ pub(super) const METHOD: MethodInfo = MethodInfo {
     options: &[],
     kind: Kind::Gradient(|ask, _| Formula::Product {
         image: signal_at_image(ask, ReluRule::Guided),
-        layer: Recipe { read_at: ask.layer, rules: Rules::default(), reduce: Reduce::GradCam { relu: true } },
+        layer: Recipe { read_at: ask.layer, rules: Rules::default(), reduce: Reduce::grad_cam(true) },
         enlarge: ask.enlarge,
     }),
 };

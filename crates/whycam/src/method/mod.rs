@@ -187,7 +187,7 @@ fn signal_at_image(ask: &Ask, relu: whycam_graph::diff::ReluRule) -> whycam_grap
     whycam_graph::derive::Recipe {
         read_at: ask.image,
         rules: whycam_graph::diff::Rules { relu },
-        reduce: whycam_graph::derive::Reduce::Signal,
+        reduce: whycam_graph::derive::Reduce::SIGNAL,
     }
 }
 
