@@ -16,6 +16,7 @@ struct Method {
     name: &'static str,
     about: &'static str,
     kind: Kind,
+    compilable: bool,
     space: Space,
     options: Vec<Choice>,
     needs: &'static str,
@@ -48,7 +49,8 @@ impl From<&'static MethodInfo> for Method {
     fn from(info: &'static MethodInfo) -> Method {
         let &MethodInfo { name, about, kind, space, options, needs, paper } = info;
         let choice = |option: &'static MethodOption| Choice { option, default: option.default() };
-        Method { name, about, kind, space, options: options.iter().map(choice).collect(), needs, paper }
+        let options = options.iter().map(choice).collect();
+        Method { name, about, kind, compilable: kind.is_compilable(), space, options, needs, paper }
     }
 }
 

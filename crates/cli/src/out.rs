@@ -181,12 +181,12 @@ fn names(stem: &str, maps: &[Map], kept: &[Value]) -> Vec<String> {
     maps.iter().map(name).collect()
 }
 
-/// The text as a part of a file name: what is not a letter, a digit or one of `-_=.` becomes `-`, and so does a dot at the
+/// The text as a part of a file name: what is not a letter, a digit or one of `-_=.+` becomes `-`, and so does a dot at the
 /// beginning.
 fn safe(text: &str, longest: usize) -> String {
     let part = |(i, c): (usize, char)| match c {
         '.' if i == 0 => '-',
-        c if c.is_alphanumeric() || matches!(c, '-' | '_' | '=' | '.') => c,
+        c if c.is_alphanumeric() || matches!(c, '-' | '_' | '=' | '.' | '+') => c,
         _ => '-',
     };
     short(&text.chars().enumerate().map(part).collect::<String>(), text, longest)

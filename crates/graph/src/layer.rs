@@ -203,6 +203,11 @@ pub(crate) fn is_constant(graph: &Graph, id: ValueId) -> bool {
     }
 }
 
+/// The nodes on a way from the image to the score, in order.
+pub(crate) fn between(graph: &Graph, image: ValueId, score: ValueId) -> Vec<NodeId> {
+    Between::new(graph, image, score).nodes
+}
+
 /// The nodes on a way from the image to the score.
 struct Between {
     image: ValueId,

@@ -53,7 +53,8 @@ impl Verdict {
             Verdict::Blank => Some("the map is zero everywhere: no signal arrives at this layer"),
             Verdict::Constant => Some("the map has one value everywhere: nothing is located"),
             Verdict::AllNegative => Some(
-                "nothing at this layer speaks for the class; grad-cam:relu=off shows what speaks against it",
+                "no cell is positive before the ReLU: nothing at this layer is what the method looks for; the option relu=off \
+                 shows the signed map",
             ),
             Verdict::Ok => None,
         }

@@ -43,7 +43,8 @@ fn the_cat_is_seen_where_it_is() {
 fn grad_cam_times_z_is_cam() {
     let model = Model::embedded().expect("embedded");
     let image = model.open_image(photo("coffee.jpg")).expect("a photo");
-    let maps = ask(&model, &image, &["grad-cam", "grad-cam:relu=off"], &[Target::class("espresso")]);
+    let methods = ["grad-cam", "grad-cam:relu=off", "cam"];
+    let maps = ask(&model, &image, &methods, &[Target::class("espresso")]);
     let graph = model.graph();
     let features = layer::automatic(graph, model.image(), model.score()).expect("found");
     let engine = engine("rten", EngineOptions::default()).expect("always there");
@@ -68,8 +69,21 @@ fn grad_cam_times_z_is_cam() {
         let (cam, grad_cam) = (cell(c), f64::from(maps[1].values[c]) * 49.0);
         // float32 sums of 1280 terms against float64
         assert!((cam - grad_cam).abs() < 1e-4 * largest, "cell {c}: {cam} and {grad_cam}");
+        assert!((cam - f64::from(maps[2].values[c])).abs() < 1e-4 * largest, "cell {c} of cam");
         assert_eq!(maps[0].values[c], maps[1].values[c].max(0.0), "the ReLU is all that differs");
     }
+}
+
+#[test]
+fn eigen_cam_is_the_same_for_every_class_and_full_grad_has_the_images_size() {
+    let model = Model::embedded().expect("embedded");
+    let image = model.open_image(photo("coffee.jpg")).expect("a photo");
+    let maps = ask(&model, &image, &["eigen-cam", "full-grad"], &[Target::Top(2)]);
+    assert_eq!((maps[0].shape.as_slice(), &maps[0].values), (&[7, 7][..], &maps[2].values));
+    assert_eq!((maps[0].pre_relu_min, maps[0].pre_relu_max), (maps[0].min, maps[0].max));
+    assert!(maps[0].min >= 0.0, "a rectified layer");
+    assert_eq!((maps[1].shape.as_slice(), maps[1].layer.as_str()), (&[224, 224][..], "input"));
+    assert!(maps[1].min >= 0.0 && maps[1].values != maps[3].values);
 }
 
 #[test]

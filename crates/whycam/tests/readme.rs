@@ -9,7 +9,7 @@ fn the_table_of_methods_is_the_list_of_methods() {
     let expected: Vec<String> = METHODS
         .iter()
         .map(|m| {
-            let file = format!("{}.rs", m.name.replace('-', "_"));
+            let file = format!("{}.rs", m.name.replace("++", "_plus_plus").replace('-', "_"));
             let link = format!("[{file}](crates/whycam/src/method/{file})");
             format!("| `{}` | {} | {} | {} | {link} |", m.name, m.about, m.needs, m.paper)
         })

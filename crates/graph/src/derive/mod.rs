@@ -1,5 +1,6 @@
 //! Derives, from a model, the graph that explains it.
 
+mod full;
 mod head;
 mod maps;
 mod reduce;
@@ -14,6 +15,7 @@ use crate::layer::Score;
 use crate::op::Coordinates;
 use crate::pass;
 
+pub use full::{Contribution, full_gradient};
 use maps::{Maps, range};
 pub use reduce::{Part, Reduce, Times, Weights};
 use seed::seed;
@@ -43,6 +45,15 @@ pub enum Formula {
         /// How the layer's map is enlarged.
         enlarge: Coordinates,
     },
+    /// FullGrad (Srinivas & Fleuret 2019): `ψ(∂y/∂x ⊙ x) + Σ_b ψ(∂y/∂z_b ⊙ b)` over the image and every bias that lies
+    /// on a grid, one number a pixel. `ψ` takes absolute values, moves and scales them to `[0,1]`, sums over channels and
+    /// enlarges bilinearly to the image.
+    FullGradient {
+        /// The image.
+        image: ValueId,
+        /// How layers' maps are enlarged.
+        enlarge: Coordinates,
+    },
 }
 
 impl Formula {
@@ -51,6 +62,7 @@ impl Formula {
         match *self {
             Formula::Single(recipe) => vec![recipe],
             Formula::Product { image, layer, .. } => vec![image, layer],
+            Formula::FullGradient { .. } => Vec::new(),
         }
     }
 

@@ -39,9 +39,9 @@ pub struct Seed {
 
 /// What a sweep returns.
 #[derive(Clone, Debug)]
-pub struct Swept {
+pub struct Swept<S = ValueId> {
     /// One signal per value read, with the copies axis if the seed had one.
-    pub signals: Vec<ValueId>,
+    pub signals: Vec<S>,
     /// Nodes of the ReLU family that the ReLU rule acted on.
     pub ruled: Vec<NodeId>,
     /// Activations on the path that the ReLU rule does not apply to.
@@ -54,6 +54,22 @@ pub struct Swept {
 /// [`Error::NotDifferentiable`] lists every node on the way that has no rule;
 /// [`Error::Unfit`] when no signal arrives at a value.
 pub fn backward(build: &mut Build, seed: Seed, read_at: &[ValueId], rules: Rules) -> Result<Swept> {
+    let Swept { signals, ruled, unruled } = arriving(build, seed, read_at, rules)?;
+    let arrived =
+        |(id, signal): (&ValueId, Option<ValueId>)| signal.ok_or_else(|| stopped(build.graph(), *id));
+    Ok(Swept { signals: read_at.iter().zip(signals).map(arrived).collect::<Result<_>>()?, ruled, unruled })
+}
+
+/// As [`backward`], with `None` for a value that no signal arrives at.
+///
+/// # Errors
+/// [`Error::NotDifferentiable`] as [`backward`].
+pub fn arriving(
+    build: &mut Build,
+    seed: Seed,
+    read_at: &[ValueId],
+    rules: Rules,
+) -> Result<Swept<Option<ValueId>>> {
     let graph = build.graph().clone();
     let path = Path::between(&graph, read_at, seed.target);
     refuse(&graph, &path)?;
@@ -95,8 +111,7 @@ pub fn backward(build: &mut Build, seed: Seed, read_at: &[ValueId], rules: Rules
             signals.insert(input, total);
         }
     }
-    let arrived = read_at.iter().map(|id| signals.get(id).copied().ok_or_else(|| stopped(&graph, *id)));
-    Ok(Swept { signals: arrived.collect::<Result<_>>()?, ruled, unruled })
+    Ok(Swept { signals: read_at.iter().map(|id| signals.get(id).copied()).collect(), ruled, unruled })
 }
 
 fn stopped(graph: &Graph, id: ValueId) -> Error {

@@ -13,7 +13,7 @@ use super::{Explanation, Layers, Question};
 use crate::error::{Error, Result};
 use crate::image::{Align, Order, OverlayStyle};
 use crate::map::{Map, channels_first};
-use crate::method::Ask;
+use crate::method::{Ask, Method};
 use crate::model::{Image, Model};
 use crate::target::Target;
 use crate::verdict::Verdict;
@@ -23,7 +23,7 @@ const INPUT: &str = "input";
 
 /// A method at a layer.
 struct Asked {
-    method: String,
+    method: Method,
     layer: String,
     formula: Formula,
     ruled: Ruled,
@@ -72,7 +72,7 @@ impl<'m> Explainer<'m> {
                 let layer = if place == model.image() { INPUT } else { &graph.value(place).name };
                 let Some(formula) = method.formula(&ask) else { continue };
                 asked.push(Asked {
-                    method: method.to_string(),
+                    method: method.clone(),
                     layer: layer.to_owned(),
                     formula,
                     ruled: Ruled::default(),
@@ -165,9 +165,16 @@ impl<'m> Explainer<'m> {
                 let values = values[k * size..(k + 1) * size].to_vec();
                 let (values, shape) = channels_first(values, &shape[1..], self.model.input().layout);
                 let about = prediction(classes.get(k).copied().unwrap_or_default());
-                let range = [range[2 * k], range[2 * k + 1]];
+                let (values, shape, range) = match asked.method.finish() {
+                    Some(finish) => {
+                        let (values, shape) = finish(&asked.method, &values, &shape);
+                        let range = extremes(&values);
+                        (values, shape, range)
+                    }
+                    None => (values, shape, [range[2 * k], range[2 * k + 1]]),
+                };
                 answer.maps.push(Map {
-                    method: asked.method.clone(),
+                    method: asked.method.to_string(),
                     layer: asked.layer.clone(),
                     target: target.clone(),
                     class: about.class,
@@ -176,8 +183,8 @@ impl<'m> Explainer<'m> {
                     probability: about.probability,
                     score_kind: kind.name(),
                     shape,
-                    min: values.iter().copied().fold(f32::INFINITY, f32::min),
-                    max: values.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+                    min: extremes(&values)[0],
+                    max: extremes(&values)[1],
                     sum: values.iter().map(|&v| f64::from(v)).sum(),
                     pre_relu_min: range[0],
                     pre_relu_max: range[1],
@@ -208,6 +215,12 @@ impl<'m> Explainer<'m> {
         }
         notes
     }
+}
+
+/// The least and the greatest of some numbers.
+fn extremes(values: &[f32]) -> [f32; 2] {
+    let least = values.iter().copied().fold(f32::INFINITY, f32::min);
+    [least, values.iter().copied().fold(f32::NEG_INFINITY, f32::max)]
 }
 
 fn layers(model: &Model, question: &Question) -> Result<Vec<ValueId>> {

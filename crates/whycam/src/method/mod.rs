@@ -1,11 +1,20 @@
 //! The methods. [`METHODS`] is the one list: command line, help, tables and files are derived from it.
 
+mod cam;
+mod counterfactual;
 mod deconvnet;
+mod eigen_cam;
+mod full_grad;
 mod grad_cam;
+mod grad_cam_plus_plus;
 mod gradient;
+mod gradient_x_input;
 mod guided_backprop;
 mod guided_grad_cam;
+mod hires_cam;
+mod layer_cam;
 mod option;
+mod xgrad_cam;
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,6 +34,15 @@ pub const METHODS: &[&MethodInfo] = &[
     &guided_backprop::METHOD,
     &gradient::METHOD,
     &deconvnet::METHOD,
+    &cam::METHOD,
+    &counterfactual::METHOD,
+    &grad_cam_plus_plus::METHOD,
+    &xgrad_cam::METHOD,
+    &hires_cam::METHOD,
+    &layer_cam::METHOD,
+    &eigen_cam::METHOD,
+    &gradient_x_input::METHOD,
+    &full_grad::METHOD,
 ];
 
 /// A method of explanation, as data.
@@ -52,6 +70,21 @@ pub struct MethodInfo {
 pub enum Kind {
     /// By a formula: all methods of this kind that are asked share one derived graph and one forward pass.
     Gradient(#[serde(skip)] fn(&Ask, &Method) -> Formula),
+    /// By a formula, and a step outside of the derived graph that makes the map of what the formula gives.
+    Finished(#[serde(skip)] fn(&Ask, &Method) -> Formula, #[serde(skip)] Finish),
+}
+
+/// A last step outside of the derived graph: values and their shape become a map and its shape.
+pub type Finish = fn(&Method, &[f32], &[usize]) -> (Vec<f32>, Vec<usize>);
+
+impl Kind {
+    /// Whether a derived graph alone makes the map, so that it can be written as a model of its own.
+    pub fn is_compilable(self) -> bool {
+        match self {
+            Kind::Gradient(_) => true,
+            Kind::Finished(..) => false,
+        }
+    }
 }
 
 /// Where a map lies.
@@ -100,7 +133,15 @@ impl Method {
     /// The formula of the method at a place, for methods that have one.
     pub fn formula(&self, ask: &Ask) -> Option<Formula> {
         match self.info.kind {
-            Kind::Gradient(formula) => Some(formula(ask, self)),
+            Kind::Gradient(formula) | Kind::Finished(formula, _) => Some(formula(ask, self)),
+        }
+    }
+
+    /// What becomes of the formula's values; `None` where they are the map.
+    pub(crate) fn finish(&self) -> Option<Finish> {
+        match self.info.kind {
+            Kind::Finished(_, finish) => Some(finish),
+            Kind::Gradient(_) => None,
         }
     }
 
@@ -182,6 +223,19 @@ fn names(names: impl Iterator<Item = &'static str>) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
+/// Whether a map is rectified: an option of most methods that read a layer.
+const RELU: MethodOption = MethodOption {
+    name: "relu",
+    takes: Takes::Word(&["on", "off"]),
+    about: "whether negative cells are set to 0; `off` keeps the signed map",
+};
+
+/// The gradient at the layer, reduced.
+fn at_layer(ask: &Ask, reduce: whycam_graph::derive::Reduce) -> Formula {
+    let rules = whycam_graph::diff::Rules::default();
+    Formula::Single(whycam_graph::derive::Recipe { read_at: ask.layer, rules, reduce })
+}
+
 /// Backward from the class score to the image under one ReLU rule: what three methods share.
 fn signal_at_image(ask: &Ask, relu: whycam_graph::diff::ReluRule) -> whycam_graph::derive::Recipe {
     whycam_graph::derive::Recipe {
@@ -209,7 +263,7 @@ mod tests {
         let error = |text: &str| text.parse::<Method>().expect_err(text).to_string();
         assert!(error("gradcam").contains("grad-cam, guided-grad-cam, guided-backprop, gradient, deconvnet"));
         assert!(error("gradient:relu=off").contains("gradient takes no options"));
-        assert!(error("grad-cam:pool=max").contains("its options are relu"));
+        assert!(error("grad-cam:size=3").contains("its options are relu, pool, abs, backward"));
         assert!(error("grad-cam:relu=maybe").contains("relu takes on, off"));
         assert!(error("grad-cam:relu").contains("grad-cam:relu cannot be \"\""));
     }

@@ -1,0 +1,11 @@
+//! What the image and all biases contribute to a class.
+use whycam::{Model, Target, explain};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let model = Model::embedded()?;
+    let image = model.open_image("examples/photos/chelsea.jpg")?;
+    let map = explain(&model, &image, &Target::class("tabby"), &"full-grad".parse()?)?;
+    std::fs::write("chelsea.full-grad.png", map.picture(&image)?)?;
+    println!("{} {:.3}, read at {}: {:?}", map.label, map.probability, map.layer, map.verdict);
+    Ok(())
+}
