@@ -1,11 +1,11 @@
-//! What PyTorch autograd says of small networks, against what derived graphs compute in an engine:
+//! What PyTorch autograd, and pytorch-grad-cam, say of small networks, against what derived graphs compute in an engine:
 //! every file of every exporter, every method, several classes at once.
 
 mod common;
 
 use common::{Net, nets, relative_l2};
 use whycam_engine::{EngineOptions, engine, load};
-use whycam_graph::derive::{Classes, Formula, Recipe, Reduce, TARGET, derive};
+use whycam_graph::derive::{Classes, Formula, Part, Recipe, Reduce, TARGET, Weights, derive};
 use whycam_graph::diff::{ReluRule, Rules};
 use whycam_graph::op::Coordinates;
 use whycam_graph::{Tensor, ValueId, layer};
@@ -19,12 +19,20 @@ fn signal(image: ValueId, relu: ReluRule) -> Recipe {
 
 fn formulas(image: ValueId, layer: ValueId) -> Vec<(&'static str, Formula)> {
     let grad_cam = |relu| Recipe { read_at: layer, rules: Rules::default(), reduce: Reduce::grad_cam(relu) };
+    let sibling = |part, weights| Recipe {
+        reduce: Reduce { part, weights, ..Reduce::grad_cam(false) },
+        ..grad_cam(false)
+    };
     let guided = signal(image, ReluRule::Guided);
     vec![
         ("gradient", Formula::Single(signal(image, ReluRule::Gradient))),
         ("deconvnet", Formula::Single(signal(image, ReluRule::Deconvnet))),
         ("guided_backprop", Formula::Single(guided)),
         ("grad_cam", Formula::Single(grad_cam(false))),
+        ("grad_cam_plus_plus", Formula::Single(sibling(Part::Whole, Weights::PlusPlus))),
+        ("xgrad_cam", Formula::Single(sibling(Part::Whole, Weights::Share))),
+        ("hires_cam", Formula::Single(sibling(Part::Whole, Weights::Cell))),
+        ("layer_cam", Formula::Single(sibling(Part::Positive, Weights::Cell))),
         (
             "guided_grad_cam",
             Formula::Product { image: guided, layer: grad_cam(true), enlarge: Coordinates::HalfPixel },
@@ -71,7 +79,9 @@ fn check(net: &Net, file: &str) -> Vec<String> {
     let scores = if net.arrays.contains_key("logits") { "logits" } else { "scores" };
     compare("scores", &outputs[0], net.array(scores).data.clone());
     for (i, (what, _)) in asked.iter().enumerate() {
-        compare(what, &outputs[2 + 2 * i], per_image(&net.array(what).data, k, n));
+        if let Some(array) = net.arrays.get(*what) {
+            compare(what, &outputs[2 + 2 * i], per_image(&array.data, k, n));
+        }
     }
     wrong
 }
@@ -79,13 +89,14 @@ fn check(net: &Net, file: &str) -> Vec<String> {
 #[test]
 fn derived_graphs_agree_with_pytorch() {
     let mut wrong = Vec::new();
-    let mut checked = 0;
+    let (mut checked, mut cams) = (0, 0);
     for net in nets() {
+        cams += usize::from(net.arrays.contains_key("hires_cam"));
         for file in net.files() {
             checked += 1;
             wrong.extend(check(&net, &file));
         }
     }
-    assert!(checked > 60, "only {checked} files");
+    assert!(checked > 60 && cams >= 24, "only {checked} files, and {cams} networks with cams.npz");
     assert!(wrong.is_empty(), "{} of {checked} files:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -8,7 +8,7 @@ use whycam_graph::engine::ModelBytes;
 use whycam_graph::onnx::{self, ReadOptions};
 use whycam_graph::{Graph, Tensor};
 
-/// One network, with the arrays of its `numbers.npz`.
+/// One network, with the arrays of its `numbers.npz`, and of its `cams.npz` if it has one.
 pub struct Net {
     pub name: String,
     pub folder: PathBuf,
@@ -46,18 +46,20 @@ pub fn nets() -> Vec<Net> {
 
 fn net(folder: PathBuf) -> Net {
     let info = fs::read_to_string(folder.join("info.json")).expect("info.json");
-    let mut npz = npyz::npz::NpzArchive::open(folder.join("numbers.npz")).expect("numbers.npz");
-    let names: Vec<String> = npz.array_names().map(str::to_owned).collect();
     let mut arrays = HashMap::new();
-    for name in names {
-        let npy = npz.by_name(&name).expect("readable").expect("listed");
-        let shape = npy.shape().iter().map(|&d| d as usize).collect();
-        let data = match npy.dtype().descr().as_str() {
-            "'<f4'" => npy.into_vec::<f32>().expect("f32").into_iter().map(f64::from).collect(),
-            "'<i4'" => npy.into_vec::<i32>().expect("i32").into_iter().map(f64::from).collect(),
-            _ => npy.into_vec::<f64>().expect("f64"),
-        };
-        arrays.insert(name, Array { shape, data });
+    for file in ["numbers.npz", "cams.npz"].map(|name| folder.join(name)).iter().filter(|f| f.is_file()) {
+        let mut npz = npyz::npz::NpzArchive::open(file).expect("readable");
+        let names: Vec<String> = npz.array_names().map(str::to_owned).collect();
+        for name in names {
+            let npy = npz.by_name(&name).expect("readable").expect("listed");
+            let shape = npy.shape().iter().map(|&d| d as usize).collect();
+            let data = match npy.dtype().descr().as_str() {
+                "'<f4'" => npy.into_vec::<f32>().expect("f32").into_iter().map(f64::from).collect(),
+                "'<i4'" => npy.into_vec::<i32>().expect("i32").into_iter().map(f64::from).collect(),
+                _ => npy.into_vec::<f64>().expect("f64"),
+            };
+            arrays.insert(name, Array { shape, data });
+        }
     }
     Net {
         name: folder.file_name().expect("a name").to_string_lossy().into_owned(),

@@ -45,7 +45,7 @@ impl Default for Question {
 /// Which layers are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Layers {
-    /// The one that [`layer::automatic`] finds.
+    /// The one that [`automatic`](whycam_graph::layer::automatic) finds.
     Auto,
     /// Every layer between the image and the score.
     All,
