@@ -209,8 +209,11 @@ impl ImageInput {
                 .ok_or_else(|| Error::ask(format!("the image input has the shape {shape}"), "give --size"))
         };
         let (a, b, c) = (fixed(a)?, fixed(b)?, fixed(c)?);
-        let (layout, [channels, height, width]) =
-            if layer::channels_last(shape) { (Layout::Nhwc, [c, a, b]) } else { (Layout::Nchw, [a, b, c]) };
+        let (layout, [channels, height, width]) = if layer::channels_last(graph, image) {
+            (Layout::Nhwc, [c, a, b])
+        } else {
+            (Layout::Nchw, [a, b, c])
+        };
         Ok(ImageInput { channels, height, width, layout, batch: batch.fixed() })
     }
 

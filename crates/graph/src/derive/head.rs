@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
-use crate::layer::{grid_of, is_constant};
+use crate::layer::is_constant;
 use crate::op::{BinaryFn, Op, ReduceKind};
 
 /// Checks that nothing but a mean over the grid of `layer` and one linear layer lies between it and the scores.
@@ -53,7 +53,7 @@ fn role(graph: &Graph, node: &Node) -> Option<Role> {
     let constant = |i: usize| node.inputs.get(i).copied().flatten().is_some_and(|i| is_constant(graph, i));
     let grid = || {
         let input = node.inputs.first().copied().flatten()?;
-        Some(grid_of(graph, input)?.grid)
+        graph.shape(input).ok()?.0.get(2..)?.iter().map(|d| d.fixed()).collect::<Option<Vec<_>>>()
     };
     match &node.op {
         op if op.is_layout() => Some(Role::Pass),

@@ -8,19 +8,20 @@ use crate::diff::{self, Seed};
 use crate::emit::Emit;
 use crate::error::{Error, Result};
 use crate::graph::{Build, ValueId};
-use crate::layer::{channels_last, grid_of};
+use crate::layer::{Fold, Grids, channels_last};
 use crate::op::{Coordinates, Op, ReduceKind, Resize, ResizeMode, UnaryFn};
 use crate::shape::Dim;
 
 /// The maps of one formula in the making.
-pub(super) struct Maps {
+pub(super) struct Maps<'a> {
+    pub grids: &'a Grids<'a>,
     pub image: ValueId,
     pub seed: Seed,
     pub acted: HashSet<crate::graph::NodeId>,
     pub passed: HashSet<crate::graph::NodeId>,
 }
 
-impl Maps {
+impl Maps<'_> {
     /// The map, and the values whose range is told.
     pub fn formula(&mut self, b: &mut Build, formula: &Formula) -> Result<(ValueId, ValueId)> {
         match *formula {
@@ -55,10 +56,10 @@ impl Maps {
         let parts = full_gradient(b, self.seed, image)?;
         let mut total = None;
         for Contribution { at, value } in parts {
-            let channels = match at == image {
-                true => ImageAxes::of(b, image)?.channels,
-                false if grid_of(b.graph(), at).is_some() => 1,
-                false => continue,
+            let (channels, value) = match self.grids.layer(at) {
+                _ if at == image => (ImageAxes::of(b, image)?.channels, value),
+                Some(layer) => (1, layer.fold.apply(b, value, self.seed.copies)?),
+                None => continue,
             };
             let cells = self.per_image(b, value)?;
             let cells = b.unary(UnaryFn::Abs, cells)?;
@@ -74,21 +75,37 @@ impl Maps {
     }
 
     fn recipe(&mut self, b: &mut Build, recipe: Recipe) -> Result<(ValueId, ValueId)> {
+        let value = recipe.read_at;
+        let fold = if recipe.reduce.needs_grid() { Some(self.fold(b, value)?) } else { None };
         let signal = match recipe.reduce.needs_signal() {
-            true => Some(self.signal(b, recipe)?),
+            true => Some(self.signal(b, recipe, fold.as_ref())?),
             false => None,
         };
-        let (image, scores) = (self.image, self.seed.target);
+        let activation = fold.map_or(Ok(value), |fold| fold.apply(b, value, None))?;
         let classes = self.seed.copies.unwrap_or(1);
-        reduce(b, recipe.reduce, &Read { value: recipe.read_at, signal, classes, image, scores })
+        reduce(b, recipe.reduce, &Read { value, activation, signal, classes, scores: self.seed.target })
     }
 
-    /// The signal that arrives where the recipe reads, `[N,K,…]`.
-    fn signal(&mut self, b: &mut Build, recipe: Recipe) -> Result<ValueId> {
+    /// How the value becomes a map `[N,C,h,w]`.
+    fn fold(&self, b: &Build, value: ValueId) -> Result<Fold> {
+        let layer = self.grids.layer(value).filter(|_| value != self.image);
+        layer.map(|layer| layer.fold).ok_or_else(|| {
+            let name = &b.graph().value(value).name;
+            Error::unfit(
+                format!("{name:?} is not a layer with a grid of cells, so it has no map"),
+                "choose a --layer that `whycam inspect` lists",
+            )
+        })
+    }
+
+    /// The signal that arrives where the recipe reads, `[N,K,…]`, folded as the value is.
+    fn signal(&mut self, b: &mut Build, recipe: Recipe, fold: Option<&Fold>) -> Result<ValueId> {
         let swept = diff::backward(b, self.seed, &[recipe.read_at], recipe.rules)?;
         self.acted.extend(swept.ruled);
         self.passed.extend(swept.unruled);
-        self.per_image(b, swept.signals[0])
+        let signal = swept.signals[0];
+        let signal = fold.map_or(Ok(signal), |fold| fold.apply(b, signal, self.seed.copies))?;
+        self.per_image(b, signal)
     }
 
     /// `[K,N,…]` or `[N,…]` as `[N,K,…]`.
@@ -124,7 +141,7 @@ impl ImageAxes {
     fn of(b: &Build, image: ValueId) -> Result<ImageAxes> {
         let shape = b.shape(image)?;
         let (height, width, channels) = match shape.0[..] {
-            [_, h, w, _] if channels_last(&shape) => (h, w, 3),
+            [_, h, w, _] if channels_last(b.graph(), image) => (h, w, 3),
             [_, _, h, w] => (h, w, 1),
             _ => return Err(Error::unfit("the image has no height and width", "see `whycam inspect`")),
         };

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use crate::diff::{self, Rules};
 use crate::error::Result;
 use crate::graph::{Build, Graph, ValueId};
-use crate::layer::Score;
+use crate::layer::{Grids, Score};
 use crate::op::Coordinates;
 use crate::pass;
 
@@ -122,13 +122,15 @@ pub fn derive(
     classes: Classes,
     formulas: &[Formula],
 ) -> Result<Derived> {
+    let grids = Grids::new(graph, image);
     let mut build = Build::extend(graph);
     let b = &mut build;
     let seed = seed(b, score, classes)?;
     let mut outputs = vec![("scores", seed.scores), ("classes", seed.classes)];
     let mut ruled = Vec::new();
     for formula in formulas {
-        let mut maps = Maps { image, seed: seed.seed, acted: HashSet::new(), passed: HashSet::new() };
+        let mut maps =
+            Maps { grids: &grids, image, seed: seed.seed, acted: HashSet::new(), passed: HashSet::new() };
         let (map, raw) = maps.formula(b, formula)?;
         outputs.push(("map", map));
         outputs.push(("range", range(b, raw)?));

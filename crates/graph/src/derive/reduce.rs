@@ -2,9 +2,8 @@
 
 use super::head;
 use crate::emit::Emit;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::{Build, ValueId};
-use crate::layer::grid_of;
 use crate::op::{Op, ReduceKind, UnaryFn};
 use crate::shape::{Dim, Shape};
 
@@ -84,7 +83,7 @@ impl Reduce {
     }
 
     /// Whether the map needs channels and cells to be told apart.
-    fn needs_grid(self) -> bool {
+    pub(super) fn needs_grid(self) -> bool {
         self.sum || self.weights != Weights::Cell
     }
 }
@@ -93,21 +92,18 @@ impl Reduce {
 pub(super) struct Read {
     /// The value that is read.
     pub value: ValueId,
-    /// Its signal `[N,K,…]`; none when the reduction needs none.
+    /// The same folded to `[N,C,h,w]`, where the reduction needs a grid.
+    pub activation: ValueId,
+    /// Its signal `[N,K,…]`, folded likewise; none when the reduction needs none.
     pub signal: Option<ValueId>,
     /// How many classes there are.
     pub classes: usize,
-    /// The image.
-    pub image: ValueId,
     /// The scores.
     pub scores: ValueId,
 }
 
 /// The map, `[N,K,h,w]` where channels are summed and `[N,K,…]` elsewhere, and the map before its ReLU.
 pub(super) fn reduce(b: &mut Build, how: Reduce, read: &Read) -> Result<(ValueId, ValueId)> {
-    if how.needs_grid() {
-        check_grid(b, read)?;
-    }
     if how.weights == Weights::Class {
         head::check(b.graph(), read.value, read.scores)?;
     }
@@ -115,8 +111,10 @@ pub(super) fn reduce(b: &mut Build, how: Reduce, read: &Read) -> Result<(ValueId
         Some(signal) => Some(part(b, how.part, signal)?),
         None => None,
     };
-    let raw = match (part, channel_weights(b, how.weights, part, read.value)?) {
-        (_, Some(alpha)) if how.sum && how.times == Times::Activation => weighted_sum(b, read.value, alpha)?,
+    let raw = match (part, channel_weights(b, how.weights, part, read.activation)?) {
+        (_, Some(alpha)) if how.sum && how.times == Times::Activation => {
+            weighted_sum(b, read.activation, alpha)?
+        }
         (part, alpha) => {
             let alpha = match alpha {
                 Some(alpha) => Some(b.emit(Op::Unsqueeze { axes: vec![3, 4] }, &[alpha])?),
@@ -124,12 +122,12 @@ pub(super) fn reduce(b: &mut Build, how: Reduce, read: &Read) -> Result<(ValueId
             };
             let product = match (alpha, how.times) {
                 (Some(alpha), Times::Activation) => {
-                    let activation = for_every_class(b, read.value)?;
+                    let activation = for_every_class(b, read.activation)?;
                     b.mul(alpha, activation)?
                 }
                 (Some(alpha), Times::One) => alpha,
                 (None, _) => {
-                    let activation = for_every_class(b, read.value)?;
+                    let activation = for_every_class(b, read.activation)?;
                     let mut shape = b.shape(activation)?;
                     shape.0[1] = Dim::Fixed(read.classes);
                     b.expand(activation, &shape)?
@@ -199,15 +197,4 @@ fn weighted_sum(b: &mut Build, layer: ValueId, alpha: ValueId) -> Result<ValueId
     let flat = b.reshape(layer, Shape(vec![shape.0[0], shape.0[1], cells]))?;
     let map = b.matmul(alpha, flat)?;
     b.reshape(map, Shape(vec![shape.0[0], classes, shape.0[2], shape.0[3]]))
-}
-
-fn check_grid(b: &Build, read: &Read) -> Result<()> {
-    if read.value != read.image && grid_of(b.graph(), read.value).is_some() {
-        return Ok(());
-    }
-    let name = &b.graph().value(read.value).name;
-    Err(Error::unfit(
-        format!("{name:?} is not a layer with a grid of cells, so it has no map"),
-        "choose a --layer of shape [N,C,H,W] (see `whycam inspect`)",
-    ))
 }

@@ -4,7 +4,7 @@ use whycam_graph::derive::{Classes, Derived, Formula, Recipe, Reduce, TARGET, de
 use whycam_graph::diff::{ReluRule, Rules};
 use whycam_graph::layer;
 use whycam_graph::op::Coordinates;
-use whycam_graph::{Graph, Tensor, ValueId};
+use whycam_graph::{Graph, Result, Tensor, ValueId};
 use whycam_interp::Array;
 
 use super::{Net, run_with};
@@ -48,9 +48,12 @@ impl Asked {
     }
 
     pub fn derive(&self, classes: Classes, formulas: &[Formula]) -> Derived {
+        self.try_derive(classes, formulas).unwrap_or_else(|e| panic!("{e}\n{}", self.graph))
+    }
+
+    fn try_derive(&self, classes: Classes, formulas: &[Formula]) -> Result<Derived> {
         let score = layer::score(&self.graph, None).unwrap();
         derive(&self.graph, self.image(), &score, classes, formulas)
-            .unwrap_or_else(|e| panic!("{e}\n{}", self.graph))
     }
 
     pub fn images(&self) -> usize {
@@ -59,9 +62,14 @@ impl Asked {
 
     /// Scores, classes, and then map and range of each formula, for these classes of every image.
     pub fn ask(&self, targets: &[usize], formulas: &[Formula]) -> Vec<Array> {
-        let derived = self.derive(Classes { top: 0, given: targets.len() }, formulas);
+        self.try_ask(targets, formulas).unwrap_or_else(|e| panic!("{e}\n{}", self.graph))
+    }
+
+    /// As [`Asked::ask`], where it can be asked.
+    pub fn try_ask(&self, targets: &[usize], formulas: &[Formula]) -> Result<Vec<Array>> {
+        let derived = self.try_derive(Classes { top: 0, given: targets.len() }, formulas)?;
         let target = Array::from_fn(&[self.images(), targets.len()], |i| targets[i[1]] as f64);
-        run_with(&derived.graph, &self.given, &[(TARGET, &target)])
+        Ok(run_with(&derived.graph, &self.given, &[(TARGET, &target)]))
     }
 
     /// The map of one formula for one class, `[N, …]`.

@@ -25,12 +25,13 @@ impl Images {
     }
 
     /// `c` times the batch, and other sizes.
-    fn shape(self, c: usize, rest: &[usize]) -> Shape {
+    pub fn shape(self, c: usize, rest: &[usize]) -> Shape {
         let first = if self.symbolic { Dim::Batch(c) } else { Dim::Fixed(c * self.count) };
         Shape([first].into_iter().chain(rest.iter().map(|&d| Dim::Fixed(d))).collect())
     }
 
-    fn input(self, net: &mut Net, rest: &[usize]) -> ValueId {
+    /// An image of that shape.
+    pub fn input(self, net: &mut Net, rest: &[usize]) -> ValueId {
         let shape: Vec<usize> = [self.count].into_iter().chain(rest.iter().copied()).collect();
         let x = Array::random(&shape, 77);
         if self.symbolic { net.batch("image", x) } else { net.input("image", x) }
