@@ -14,7 +14,7 @@ use whycam_graph::{Tensor, ValueId, layer};
 const TOLERANCE: f64 = 1e-4;
 
 fn signal(image: ValueId, relu: ReluRule) -> Recipe {
-    Recipe { read_at: image, rules: Rules { relu }, reduce: Reduce::SIGNAL }
+    Recipe { read_at: image, rules: Rules { relu, ..Rules::default() }, reduce: Reduce::SIGNAL }
 }
 
 fn formulas(image: ValueId, layer: ValueId) -> Vec<(&'static str, Formula)> {

@@ -42,6 +42,11 @@ impl DType {
     pub fn is_float(self) -> bool {
         matches!(self, DType::F32 | DType::F64 | DType::F16 | DType::Bf16)
     }
+
+    /// Whether there are negative values.
+    pub fn is_signed(self) -> bool {
+        !matches!(self, DType::U64 | DType::U32 | DType::U16 | DType::U8 | DType::Bool)
+    }
 }
 
 impl fmt::Display for DType {
@@ -214,6 +219,18 @@ impl Tensor {
             DType::Bool => self.data.iter().map(|&b| (b != 0).into()).collect(),
             DType::F32 | DType::F64 | DType::F16 | DType::Bf16 => return None,
         })
+    }
+
+    /// Whether no element is negative; −0 is not, and NaN counts by its sign.
+    pub fn is_nonnegative(&self) -> bool {
+        let size = self.dtype.size();
+        let negative = |element: &[u8]| match element {
+            [low @ .., 0x80] if self.dtype.is_float() => low.iter().any(|&b| b != 0),
+            [.., high] => high & 0x80 != 0,
+            [] => false,
+        };
+        // The sign is the highest bit of the last byte in every signed type.
+        !self.dtype.is_signed() || !self.data.chunks_exact(size).any(negative)
     }
 
     fn chunks<const B: usize>(&self) -> impl Iterator<Item = [u8; B]> + '_ {

@@ -41,7 +41,8 @@ fn derived(rule: ReluRule) -> String {
     let graph = network();
     let image = layer::image_input(&graph).expect("an image");
     let score = layer::score(&graph, None).expect("two classes");
-    let recipe = Recipe { read_at: image, rules: Rules { relu: rule }, reduce: Reduce::SIGNAL };
+    let rules = Rules { relu: rule, ..Rules::default() };
+    let recipe = Recipe { read_at: image, rules, reduce: Reduce::SIGNAL };
     let classes = Classes { top: 1, given: 0 };
     let derived = derive(&graph, image, &score, classes, &[Formula::Single(recipe)]).expect("derives");
     derived.graph.to_string()

@@ -165,7 +165,7 @@ fn counts(graph: &Graph, target: ValueId, read_at: ValueId, relu: ReluRule) -> (
     let mut b = Build::extend(graph);
     let cotangent = b.input("g", DType::F32, graph.shape(target).unwrap().clone()).unwrap();
     let seed = Seed { target, cotangent, copies: None };
-    let swept = diff::backward(&mut b, seed, &[read_at], Rules { relu }).unwrap();
+    let swept = diff::backward(&mut b, seed, &[read_at], Rules { relu, ..Rules::default() }).unwrap();
     (swept.ruled.len(), swept.unruled.len())
 }
 
@@ -235,8 +235,11 @@ fn a_gate_stays_one_in_a_derived_graph() {
     let y = hard_swish(&mut net, x, 0);
     let g = net.input("g", Array::random(&[12], 4));
     let seed = Seed { target: y, cotangent: g, copies: None };
-    let first = diff::backward(&mut net.b, seed, &[x], Rules { relu: ReluRule::Gradient }).unwrap();
-    let second = diff::backward(&mut net.b, seed, &[x], Rules { relu: ReluRule::Guided }).unwrap();
+    let first =
+        diff::backward(&mut net.b, seed, &[x], Rules { relu: ReluRule::Gradient, ..Rules::default() })
+            .unwrap();
+    let second =
+        diff::backward(&mut net.b, seed, &[x], Rules { relu: ReluRule::Guided, ..Rules::default() }).unwrap();
     assert_eq!((second.ruled.len(), second.unruled.len()), (0, 1));
     assert_eq!(first.signals, second.signals, "equal rules share their nodes");
 }

@@ -77,6 +77,12 @@ impl Reduce {
         Reduce { part: Part::Whole, weights: Weights::Mean, times: Times::Activation, sum: true, relu }
     }
 
+    /// Excitation backprop (Zhang et al. 2016, §3): `L = Σₖ Pₖ`, the probability of a cell; `relu` for the contrastive one,
+    /// which is signed.
+    pub const fn excitation(relu: bool) -> Reduce {
+        Reduce { part: Part::Whole, weights: Weights::Cell, times: Times::One, sum: true, relu }
+    }
+
     /// Whether the map depends on the signal.
     pub fn needs_signal(self) -> bool {
         self.weights != Weights::One

@@ -4,6 +4,7 @@
 //! of each op for the signals of its operands, un-broadcasts them and adds them up. Rules are
 //! written for one cotangent with ordinary ops; `lift` makes them work on several at once.
 
+mod excitation;
 mod layout;
 mod lift;
 mod linear;
@@ -12,6 +13,7 @@ mod pool;
 mod quantised;
 mod reduce;
 mod rules;
+mod sign;
 
 use std::collections::{HashMap, HashSet};
 
@@ -24,7 +26,9 @@ use crate::tensor::{DType, Tensor};
 
 pub use pointwise::{is_relu, is_smooth};
 pub(crate) use reduce::lrn_base;
-pub use rules::{ReluRule, Rules};
+pub use rules::{LinearRule, ReluRule, Rules};
+
+use excitation::Excitation;
 
 /// A signal at a value of the graph.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +83,10 @@ pub fn arriving(
         lifted.insert(seed.cotangent);
     }
     let mut sweep = Sweep { build, graph: &graph, path: &path.nodes, rules, copies: seed.copies, lifted };
+    let mut excitation = match rules.linear {
+        LinearRule::Gradient => None,
+        LinearRule::Excitation { contrastive } => Some(Excitation::new(&graph, seed.target, contrastive)),
+    };
     let mut signals: HashMap<ValueId, ValueId> = HashMap::from([(seed.target, seed.cotangent)]);
     let (mut ruled, mut unruled) = (Vec::new(), Vec::new());
     for &id in path.nodes.iter().rev() {
@@ -97,7 +105,10 @@ pub fn arriving(
         }
         let wanted: Vec<bool> =
             node.inputs.iter().map(|i| i.is_some_and(|i| path.values.contains(&i))).collect();
-        let sent = rules::backward(&mut sweep, node, &arrived, &wanted)?;
+        let sent = match &mut excitation {
+            None => rules::backward(&mut sweep, node, &arrived, &wanted)?,
+            Some(excitation) => excitation.backward(&mut sweep, node, &arrived, &wanted)?,
+        };
         for (input, signal) in node.inputs.iter().zip(sent) {
             let (Some(input), Some(signal)) = (*input, signal) else { continue };
             if !path.values.contains(&input) {

@@ -13,6 +13,8 @@ pub(crate) type Sent = Vec<Option<ValueId>>;
 pub struct Rules {
     /// The rule of the ReLU family.
     pub relu: ReluRule,
+    /// The rule of linear nodes, and of the nodes around them.
+    pub linear: LinearRule,
 }
 
 /// The rule of the ReLU family φ ∈ {ReLU, Clip, LeakyReLU, PReLU, max(x, 0)}, for a signal `g` at
@@ -26,6 +28,20 @@ pub enum ReluRule {
     Deconvnet,
     /// `g · φ′(x) · [g > 0]` (Springenberg et al. 2015).
     Guided,
+}
+
+/// The rule of linear nodes: convolutions, matrix products, mean pools and sums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LinearRule {
+    /// The transposed linear map.
+    #[default]
+    Gradient,
+    /// Excitation backprop (Zhang et al. 2016, arXiv 1608.00507): for `y = Σⱼ wⱼ·aⱼ + b` with `a ≥ 0`, the operand `aⱼ`
+    /// gets the share `max(wⱼ, 0)·aⱼ / Σₖ max(wₖ, 0)·aₖ` of the signal. Activations hand it on, whatever the ReLU rule.
+    Excitation {
+        /// Whether the first weights that the signal passes send the difference of the signals through `w` and `−w`.
+        contrastive: bool,
+    },
 }
 
 /// Why a node on the path has no rule.

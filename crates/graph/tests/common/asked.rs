@@ -12,7 +12,7 @@ use super::{Net, run_with};
 pub const ONE: Classes = Classes { top: 0, given: 1 };
 
 pub fn recipe(read_at: ValueId, relu: ReluRule, reduce: Reduce) -> Recipe {
-    Recipe { read_at, rules: Rules { relu }, reduce }
+    Recipe { read_at, rules: Rules { relu, ..Rules::default() }, reduce }
 }
 
 pub fn signal(read_at: ValueId, relu: ReluRule) -> Formula {

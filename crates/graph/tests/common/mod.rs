@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses some of these")]
 
 pub mod asked;
+pub mod excitation;
 pub mod nets;
 
 use proptest::test_runner::{Config, RngSeed};
@@ -145,7 +146,12 @@ pub fn derived(
     shape.0.splice(0..0, copies.map(Dim::Fixed));
     let dtype = graph.value(target).dtype.unwrap_or(DType::F32);
     let cotangent = b.input("cotangent", dtype, shape)?;
-    let swept = diff::backward(&mut b, Seed { target, cotangent, copies }, read_at, Rules { relu })?;
+    let swept = diff::backward(
+        &mut b,
+        Seed { target, cotangent, copies },
+        read_at,
+        Rules { relu, ..Rules::default() },
+    )?;
     Ok(b.finish(swept.signals))
 }
 

@@ -240,7 +240,7 @@ fn at_layer(ask: &Ask, reduce: whycam_graph::derive::Reduce) -> Formula {
 fn signal_at_image(ask: &Ask, relu: whycam_graph::diff::ReluRule) -> whycam_graph::derive::Recipe {
     whycam_graph::derive::Recipe {
         read_at: ask.image,
-        rules: whycam_graph::diff::Rules { relu },
+        rules: whycam_graph::diff::Rules { relu, ..Default::default() },
         reduce: whycam_graph::derive::Reduce::SIGNAL,
     }
 }
