@@ -49,7 +49,7 @@ fn random(seed: u64, depth: usize, low: f64, bias: bool) -> Random {
         let y = net.op(op, &operands);
         layers.push(Layer { value: x, weighted: Some((y, excited)) });
         x = relu(&mut net, y);
-        if (seed as usize + i) % 3 == 0 {
+        if (seed as usize + i).is_multiple_of(3) {
             layers.push(Layer { value: x, weighted: None });
             x = net.op(Op::MaxPool(window(2, 1, 0, false)), &[x]);
         }

@@ -53,5 +53,5 @@ fn recipe(ask: &Ask, chosen: &Method) -> Recipe {
         _ => ReluRule::Gradient,
     };
     let reduce = Reduce { part, weights, ..Reduce::grad_cam(chosen.word("relu") == "on") };
-    Recipe { read_at: ask.layer, rules: Rules { relu }, reduce }
+    Recipe { read_at: ask.layer, rules: Rules { relu, ..Rules::default() }, reduce }
 }
