@@ -6,7 +6,7 @@ use common::nets::{self, Images, add, batch_norm, convolve, linear, pooled_linea
 use common::{Net, window};
 use whycam_graph::layer::{self, ScoreKind};
 use whycam_graph::op::{BinaryFn, Op, PadMode, ReduceKind, UnaryFn};
-use whycam_graph::{Build, DType, Error, Graph, Header, N, NamedNode, Shape, ValueId};
+use whycam_graph::{Build, DType, Emit, Error, Graph, Header, N, NamedNode, Shape, ValueId};
 use whycam_interp::Array;
 
 /// The layer that is found for the score at `output`.
@@ -157,6 +157,77 @@ fn mobilenet_the_last_clip() {
     let x = net.op(Op::Squeeze { axes: vec![2, 3] }, &[x]);
     let x = net.op(Op::Dropout, &[x]);
     let y = linear(&mut net, x, 6, 5);
+    assert_eq!(automatic(net, y), last);
+}
+
+/// The result of an addition, counted from the image.
+fn addition(graph: &Graph, index: usize) -> ValueId {
+    let sums = graph.nodes().filter(|(_, n)| n.op == Op::Binary(BinaryFn::Add));
+    sums.map(|(_, n)| n.outputs[0].unwrap()).nth(index).unwrap()
+}
+
+/// A class token reads the last block through its keys and values, which are made of the first normalisation.
+#[test]
+fn a_class_token_alone_is_explained_at_the_last_first_normalisation() {
+    let mut net = Net::new(3);
+    let y = nets::vit(&mut net, Images { count: 1, symbolic: true });
+    // Additions: positions; then variance and shift of the normalisation.
+    let norm1 = addition(net.b.graph(), 2);
+    assert_eq!(automatic(net, y), norm1);
+}
+
+/// Keys and values of projections of their own are two ways; what both are made of is the layer.
+#[test]
+fn separate_projections_are_stepped_over() {
+    for tokens_read in [1, 5] {
+        let mut net = Net::new(0);
+        let x = net.batch("image", Array::random(&[1, 3, 8, 8], 0));
+        let w = net.weights(&[4, 3, 4, 4]);
+        let x = net.op(Op::Conv(common::conv(2, 4, 0)), &[x, w]);
+        let x = net.op(Op::Reshape { to: Shape(vec![N, 4.into(), 4.into()]) }, &[x]);
+        let x = net.op(Op::Transpose { perm: vec![0, 2, 1] }, &[x]);
+        let before = vec![0, 1, 0];
+        let pad = Op::Pad { mode: PadMode::Constant, before, after: vec![0; 3], value: 0.3 };
+        let x = net.op(pad, &[x]);
+        let normal = net.op(Op::Unary(UnaryFn::Tanh), &[x]);
+        let [q, k, v] = [0; 3].map(|_| {
+            let w = net.weights(&[4, 4]);
+            net.op(Op::MatMul, &[normal, w])
+        });
+        let k = net.b.transpose_last(k).unwrap();
+        let scores = net.b.matmul(q, k).unwrap();
+        let shares = net.op(Op::Softmax { axis: 2 }, &[scores]);
+        let mixed = net.b.matmul(shares, v).unwrap();
+        let sum = add(&mut net, x, mixed);
+        let range = whycam_graph::op::Range { axis: 1, start: 0, end: tokens_read, step: 1 };
+        let read = net.op(Op::Slice(vec![range]), &[sum]);
+        let mean = net.op(Op::Reduce { kind: ReduceKind::Mean, axes: vec![1], keep: false }, &[read]);
+        let y = linear(&mut net, mean, 4, 5);
+        // A mean over all tokens reads the block's own result.
+        assert_eq!(automatic(net, y), if tokens_read == 1 { normal } else { sum }, "{tokens_read}");
+    }
+}
+
+#[test]
+fn swin_the_last_map_before_the_mean() {
+    let mut net = Net::new(3);
+    let y = nets::swin(&mut net, Images { count: 1, symbolic: true });
+    let graph = net.b.graph();
+    let last = graph.nodes().rfind(|(_, n)| n.op == Op::Binary(BinaryFn::Add));
+    let last = last.and_then(|(_, n)| n.outputs[0]).unwrap();
+    assert_eq!(automatic(net, y), last);
+}
+
+#[test]
+fn a_mean_over_channels_last_is_a_pool() {
+    let mut net = Net::new(0);
+    let x = net.batch("image", Array::random(&[1, 8, 8, 3], 0));
+    let x = net.op(Op::Transpose { perm: vec![0, 3, 1, 2] }, &[x]);
+    let x = convolve(&mut net, x, 4, 3, 1);
+    let x = net.op(Op::Transpose { perm: vec![0, 2, 3, 1] }, &[x]);
+    let last = relu(&mut net, x);
+    let x = net.op(Op::Reduce { kind: ReduceKind::Mean, axes: vec![1, 2], keep: false }, &[last]);
+    let y = linear(&mut net, x, 4, 5);
     assert_eq!(automatic(net, y), last);
 }
 

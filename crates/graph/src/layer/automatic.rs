@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::live::Live;
 use super::{Grids, Layer, Score, is_constant};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, NodeId, ValueId};
@@ -15,24 +16,30 @@ pub fn layers(graph: &Graph, image: ValueId, score: &Score) -> Vec<Layer> {
     between.nodes.iter().filter_map(first).filter_map(|value| grids.layer(value)).collect()
 }
 
-/// The layer that is read when none is named: the value nearest the score that has a grid, lies on
-/// every path from the image to the score, is not a mere pooling, resizing, padding or copy of
-/// another, and is not yet a class map.
+/// The layer that is read when none is named: the value nearest the score that
+/// - has a grid, and signal at every element of its cells,
+/// - is no mere pooling, resizing, padding, selection or copy of another, and not yet a class map,
+/// - lies on every way by which cells go to where they are pooled, mixed with what is no cell, or scored; mixtures
+///   that the value itself depends on aside.
+///
+/// In a network of convolutions that is the value before the last pooling which all of the image passes. Where a class
+/// token alone is read, the rows of the last block get no signal. Their keys and values do, and both are made of the
+/// block's first normalisation: cells pass it on every way to the last mixing, and the earlier ones lie before it.
 ///
 /// # Errors
 /// When there is none.
 pub fn automatic(graph: &Graph, image: ValueId, score: &Score) -> Result<ValueId> {
     let between = Between::new(graph, image, score.value);
     let grids = Grids::new(graph, image);
+    let live = Live::new(graph, &grids.trace, &between.nodes, score.value);
     let mut learned = false;
     for &id in between.nodes.iter().rev() {
         let node = graph.node(id);
-        let Some(value) = node.outputs.first().copied().flatten() else { continue };
-        let copied = node.op.is_pool()
-            || matches!(node.op, Op::Resize(_) | Op::Pad { .. } | Op::Dropout | Op::Identity)
-            || matches!(node.op, Op::Reduce { kind: ReduceKind::Mean | ReduceKind::Max, .. });
-        if learned && !copied && between.all_paths_cross(graph, value) && grids.layer(value).is_some() {
-            return Ok(value);
+        for &value in node.outputs.iter().flatten() {
+            let fits = learned && !is_copy(&node.op) && live.has_all_cells(value);
+            if fits && between.is_passed(graph, &live, value) && grids.layer(value).is_some() {
+                return Ok(value);
+            }
         }
         learned |= is_learned(graph, node);
     }
@@ -40,6 +47,14 @@ pub fn automatic(graph: &Graph, image: ValueId, score: &Score) -> Result<ValueId
         "no layer of the model has a grid that all of the image passes through",
         "name one with --layer (see `whycam inspect`)",
     ))
+}
+
+/// Whether the op makes a smaller, larger or rearranged copy of its operand.
+fn is_copy(op: &Op) -> bool {
+    op.is_pool()
+        || op.is_layout()
+        || matches!(op, Op::Resize(_) | Op::Pad { .. } | Op::Slice(_) | Op::Split { .. } | Op::Gather { .. })
+        || matches!(op, Op::Reduce { kind: ReduceKind::Mean | ReduceKind::Max, .. })
 }
 
 /// Whether the node multiplies by weights.
@@ -88,16 +103,32 @@ impl Between {
         Between { image, score, nodes }
     }
 
-    fn all_paths_cross(&self, graph: &Graph, value: ValueId) -> bool {
-        let mut reached = HashSet::from([self.image]);
-        for &id in &self.nodes {
+    /// Whether cells pass the value on every way to the score, but for those by which the value itself is reached.
+    fn is_passed(&self, graph: &Graph, live: &Live<'_>, value: ValueId) -> bool {
+        let mut before = HashSet::from([value]);
+        for &id in self.nodes.iter().rev() {
             let node = graph.node(id);
-            if !matches!(node.op, Op::Shape { .. })
-                && node.inputs.iter().flatten().any(|i| reached.contains(i))
-            {
-                reached.extend(node.outputs.iter().flatten().filter(|&&o| o != value));
+            if node.outputs.iter().flatten().any(|o| before.contains(o)) {
+                before.extend(node.inputs.iter().flatten());
             }
         }
-        !reached.contains(&self.score)
+        let mut around = HashSet::from([self.image]);
+        for &id in &self.nodes {
+            let node = graph.node(id);
+            let operands = || node.inputs.iter().enumerate().filter_map(|(i, v)| v.map(|v| (i, v)));
+            let arrive = operands().any(|(i, v)| live.carries(id, i) && around.contains(&v));
+            // A grid that begins anew, behind what could not be followed, is one that cells arrive at.
+            let begin = !operands().any(|(i, _)| live.carries(id, i));
+            if !arrive && !begin {
+                continue;
+            }
+            let mut cells = node.outputs.iter().flatten().filter(|&&o| live.has_cells(o)).peekable();
+            let end = cells.peek().is_none();
+            if arrive && end && !node.outputs.iter().flatten().any(|o| before.contains(o)) {
+                return false;
+            }
+            around.extend(cells.filter(|&&o| o != value));
+        }
+        !around.contains(&self.score)
     }
 }

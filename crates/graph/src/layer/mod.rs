@@ -4,6 +4,7 @@
 
 mod automatic;
 mod fold;
+mod live;
 mod names;
 mod places;
 mod score;

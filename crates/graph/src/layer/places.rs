@@ -60,6 +60,11 @@ impl Places {
         self.labels.entries().iter().any(|&l| l != NOWHERE)
     }
 
+    /// For every element whether it has a place.
+    pub fn somewhere(&self) -> Spread<bool> {
+        self.labels.map(|l| l != NOWHERE)
+    }
+
     /// The places after elements have moved; none when no placed element is left.
     pub fn moved(&self, f: impl FnOnce(&Spread<i32>) -> Option<Spread<i32>>) -> Option<Places> {
         let moved = Places { grid: self.grid, labels: f(&self.labels)? };

@@ -71,6 +71,14 @@ impl<T: Copy + PartialEq> Spread<T> {
         Spread { dims: self.dims.clone(), held: self.held.clone(), data }
     }
 
+    /// Both arrays, of the same shape, entry by entry.
+    pub fn zip(&self, other: &Spread<T>, f: impl Fn(T, T) -> T) -> Option<Spread<T>> {
+        let depends: Vec<usize> =
+            (0..self.dims.len()).filter(|&a| self.varies(a) || other.varies(a)).collect();
+        (self.dims == other.dims).then_some(())?;
+        Spread::new(&self.dims, &depends, |i| Some(f(self.at(i), other.at(i))))
+    }
+
     /// Broadcast to a larger shape by NumPy's rule.
     pub fn broadcast(&self, dims: &[usize]) -> Option<Spread<T>> {
         let extra = dims.len().checked_sub(self.dims.len())?;
@@ -78,6 +86,19 @@ impl<T: Copy + PartialEq> Spread<T> {
         held.extend(&self.held);
         let fits = held.iter().zip(dims).all(|(&h, &d)| h == 1 || h == d);
         fits.then(|| Spread { dims: dims.to_vec(), held, data: self.data.clone() })
+    }
+
+    /// The inverse of [`Spread::broadcast`]: entries that were one are joined by `f`.
+    pub fn unbroadcast(&self, dims: &[usize], f: impl Fn(T, T) -> T) -> Option<Spread<T>> {
+        let extra = self.dims.len().checked_sub(dims.len())?;
+        let mut all = self.clone();
+        for axis in 0..self.dims.len() {
+            if axis < extra || dims[axis - extra] != self.dims[axis] {
+                all = all.fold(axis, &f)?;
+            }
+        }
+        let held = all.held[extra..].to_vec();
+        Some(Spread { dims: dims.to_vec(), held, data: all.data })
     }
 
     /// The axis with size 1, its entries joined by `f`.
@@ -167,6 +188,37 @@ impl<T: Copy + PartialEq> Spread<T> {
             index.copy_from_slice(i);
             index[axis] = at;
             (at < self.dims[axis]).then(|| self.at(&index))
+        })
+    }
+
+    /// The inverse of [`Spread::take`]: entry `i` goes to `indices[i]` of an axis of `size`, joined by `f` where
+    /// several meet; the others are `fill`.
+    pub fn put(
+        &self,
+        axis: usize,
+        size: usize,
+        indices: &[Option<usize>],
+        fill: T,
+        f: impl Fn(T, T) -> T,
+    ) -> Option<Spread<T>> {
+        let mut sources = vec![Vec::new(); size];
+        for (from, to) in indices.iter().enumerate() {
+            if let Some(to) = *to {
+                sources.get_mut(to)?.push(from);
+            }
+        }
+        let mut dims = self.dims.clone();
+        dims[axis] = size;
+        let mut depends = self.varying();
+        depends.push(axis);
+        let mut index = vec![0; dims.len()];
+        Spread::new(&dims, &depends, |i| {
+            index.copy_from_slice(i);
+            let at = |&from: &usize| {
+                index[axis] = from;
+                self.at(&index)
+            };
+            Some(sources[i[axis]].iter().map(at).reduce(&f).unwrap_or(fill))
         })
     }
 
@@ -302,8 +354,14 @@ mod tests {
         let taken = rows().take(0, &[Some(3), None, Some(0)], 9).expect("inside");
         assert_eq!(taken.entries(), [3, 9, 0]);
         assert_eq!(rows().take(1, &[Some(0); 5], 9).expect("inside").dims(), [4, 5]);
+        let back = taken.put(0, 4, &[Some(3), Some(1), Some(1)], 7, usize::max).expect("inside");
+        assert_eq!(back.entries(), [7, 9, 7, 3]);
         let joined = Spread::concat(&[rows(), rows().slice(0, 2).expect("inside")], 0).expect("small");
         assert_eq!(joined.entries(), [0, 1, 2, 3, 2]);
+        let folded = rows().broadcast(&[2, 4, 3]).and_then(|r| r.unbroadcast(&[1, 3], usize::max));
+        assert_eq!(folded.expect("fits"), Spread::all(&[1, 3], 3));
+        let sum = rows().zip(&Spread::all(&[4, 3], 10), |a, b| a + b).expect("equal shapes");
+        assert_eq!(sum.entries(), [10, 11, 12, 13]);
     }
 
     #[test]

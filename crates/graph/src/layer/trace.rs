@@ -158,19 +158,23 @@ impl<'a> Trace<'a> {
                 one((0..before.len()).try_fold(place(self, 0)?, pad))
             }
             Op::Gather { axis } => {
-                let indices = self.graph.value(input(1)?).ints.as_ref()?;
                 let places = place(self, 0)?;
-                let size = i64::try_from(places.dims()[*axis]).ok()?;
-                let index = |i: &Int| {
-                    let i = i.lit()?;
-                    usize::try_from(if i < 0 { i.checked_add(size)? } else { i }).ok().map(Some)
-                };
-                let indices: Vec<Option<usize>> = indices.iter().map(index).collect::<Option<_>>()?;
+                let indices = self.indices(node, places.dims()[*axis])?;
                 let dims = self.dims(output?)?;
                 one(places.take(*axis, &indices)?.moved(|l| l.reshape(&dims)))
             }
             Op::ArgMax { .. } | Op::Shape { .. } | Op::ConstantOfShape(_) | Op::Range | Op::Opaque(_) => None,
         }
+    }
+
+    /// The indices that a Gather takes of an axis of `size`, where they are known.
+    pub fn indices(&self, node: &Node, size: usize) -> Option<Vec<Option<usize>>> {
+        let index = |i: &Int| {
+            let i = i.lit()?;
+            let i = if i < 0 { i.checked_add(i64::try_from(size).ok()?)? } else { i };
+            usize::try_from(i).ok().filter(|&i| i < size).map(Some)
+        };
+        self.graph.value(node.input(1).ok()?).ints.as_ref()?.iter().map(index).collect()
     }
 
     /// The places behind a convolution, pool or resize: a new grid, unless what goes in is no picture of the image.
