@@ -14,6 +14,13 @@ use crate::tensor::{DType, Tensor};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(pub(crate) u32);
 
+impl ValueId {
+    /// Its place among the values of its graph.
+    pub fn number(self) -> u32 {
+        self.0
+    }
+}
+
 /// Names a node of one graph; nodes are in topological order of their ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub(crate) u32);
@@ -158,6 +165,22 @@ impl Graph {
     /// When it is unknown, which happens behind opaque nodes only.
     pub fn shape(&self, id: ValueId) -> Result<&Shape> {
         known_shape(self.value(id))
+    }
+
+    /// The same graph with other data in some of its constants.
+    ///
+    /// # Errors
+    /// When a value is no constant, or the data has another type or shape.
+    pub fn with_constants(&self, data: impl IntoIterator<Item = (ValueId, Tensor)>) -> Result<Graph> {
+        let mut graph = self.clone();
+        for (id, tensor) in data {
+            let value = &mut graph.values[id.0 as usize];
+            match &mut value.constant {
+                Some(old) if old.dtype() == tensor.dtype() && old.shape() == tensor.shape() => *old = tensor,
+                _ => return Err(Error::tensor(format!("{tensor:?} cannot stand for {:?}", value.name))),
+            }
+        }
+        Ok(graph)
     }
 
     /// The same graph with other outputs, and only the nodes and constants that they need.

@@ -17,6 +17,7 @@ pub mod pass;
 pub mod shape;
 pub mod tensor;
 mod text;
+pub mod weights;
 
 pub use emit::Emit;
 pub use engine::{Engine, Program};

@@ -12,6 +12,7 @@ mod map;
 pub mod method;
 mod model;
 pub mod prep;
+pub mod sanity;
 mod target;
 mod verdict;
 

@@ -111,6 +111,11 @@ impl Model {
         &self.graph
     }
 
+    /// The same model with other data in its constants.
+    pub(crate) fn with_graph(&self, graph: Graph) -> Model {
+        Model { graph, ..self.clone() }
+    }
+
     /// The image input.
     pub fn image(&self) -> ValueId {
         self.image

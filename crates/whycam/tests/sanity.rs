@@ -1,0 +1,68 @@
+//! The sanity checks of Adebayo et al. 2018 on the embedded model.
+
+use std::path::PathBuf;
+
+use whycam::engine::{EngineOptions, engine};
+use whycam::graph::weights::weighted;
+use whycam::sanity::{Check, Sanity, Sensitivity, sanity};
+use whycam::{Model, Question, Target};
+
+const STEPS: usize = 2;
+
+fn check(methods: &[&str], seed: u64) -> Vec<Sanity> {
+    let model = Model::embedded().expect("embedded");
+    let photo = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/photos/chelsea.jpg");
+    let image = model.open_image(photo).expect("a photo");
+    let engine = engine("rten", EngineOptions::default()).expect("always there");
+    let question = Question {
+        methods: methods.iter().map(|m| m.parse().expect(m)).collect(),
+        targets: vec![Target::TOP1],
+        ..Question::default()
+    };
+    let mut told = Vec::new();
+    let check = Check { question: &question, steps: STEPS, seed };
+    let found = sanity(&model, engine.as_ref(), check, &image, &[], &mut |done, of| told.push((done, of)));
+    assert_eq!(told, (1..=STEPS + 1).map(|done| (done, STEPS + 1)).collect::<Vec<_>>());
+    found.expect("runs")
+}
+
+/// What the paper found: Grad-CAM changes with the weights, and guided backpropagation does not, until the layers next
+/// to the image are noise, nor does it change with the class.
+#[test]
+fn grad_cam_passes_and_guided_backpropagation_fails() {
+    let found = check(&["grad-cam", "guided-backprop"], 1);
+    let [grad_cam, guided] = found.as_slice() else { panic!("{} maps", found.len()) };
+    assert_eq!(grad_cam.verdict, Sensitivity::Sensitive, "{}", grad_cam.sentence);
+    assert_eq!(guided.verdict, Sensitivity::Insensitive, "{}", guided.sentence);
+    assert!(grad_cam.sentence.starts_with("passes: ") && guided.sentence.starts_with("fails: "));
+    assert!(guided.sentence.contains("known to fail"), "{}", guided.sentence);
+    let other =
+        |s: &Sanity| s.random_class.as_ref().map(|o| (o.class, o.likeness.spearman)).expect("1000 classes");
+    assert_ne!(other(grad_cam).0, grad_cam.class);
+    assert!(other(guided).1 > other(grad_cam).1);
+    let steps: Vec<(&str, usize)> = guided.cascade.iter().map(|s| (s.down_to.as_str(), s.layers)).collect();
+    assert_eq!(steps.last(), Some(&("stem", 50)), "the last step reaches the image");
+    assert!(guided.cascade[STEPS - 1].likeness.spearman < guided.cascade[0].likeness.spearman);
+    for likeness in found.iter().flat_map(|s| &s.cascade).map(|step| step.likeness) {
+        assert!((-1.0..=1.0).contains(&likeness.spearman) && (-1.0..=1.0).contains(&likeness.ssim));
+    }
+}
+
+#[test]
+fn the_seed_is_all_that_chance_hangs_on() {
+    let told = |seed| serde_json::to_string(&check(&["eigen-cam"], seed)).expect("JSON");
+    assert_eq!(told(3), told(3));
+    assert_ne!(told(3), told(4));
+}
+
+/// Weights are found through their de-quantising, from the image to the scores.
+#[test]
+fn every_layer_with_weights_is_found() {
+    let model = Model::embedded().expect("embedded");
+    let graph = model.graph();
+    let layers = weighted(graph, model.image(), model.score());
+    let names: Vec<&str> = layers.iter().map(|l| graph.value(l.result).name.as_str()).collect();
+    assert_eq!((names.len(), names[0]), (50, "stem"));
+    assert_eq!(layers[49].result, model.score().value);
+    assert!(layers.iter().all(|l| l.constants.iter().all(|&c| graph.value(c).constant.is_some())));
+}
