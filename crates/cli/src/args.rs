@@ -36,6 +36,7 @@ Files, for every image, in --out:
   STEM.sheet.png                    the photo and its maps side by side, with captions
   STEM.METHOD.LAYER.TARGET.png      one map over the photo
   STEM.METHOD.LAYER.TARGET.npy      the map as computed, float32, with --raw
+  STEM.sanity.png                   how maps change as weights become noise, with --sanity
   STEM.json                         all numbers; later runs add their maps to it
 In JSON `null` stands for a number that is NaN or infinite, and `files` are paths below --out.
 
@@ -124,6 +125,13 @@ pub struct Explain {
         value_delimiter = ','
     )]
     pub layer: Vec<String>,
+
+    /// Check whether maps depend on the network's weights and on the class (Adebayo et al. 2018); takes some 18 times as long.
+    ///
+    /// Weights are replaced by noise from the scores down to the image, in up to 16 steps, and a class is drawn at random;
+    /// likeness to the true map is told in the JSON, drawn in STEM.sanity.png, and summed up in a sentence.
+    #[arg(long, help_heading = "Question")]
+    pub sanity: bool,
 
     /// How maps are enlarged: as most libraries do, or with the corner cells on the corner pixels, as in the paper's pictures.
     #[arg(long, value_name = "WAY", help_heading = "Pictures", default_value = Align::HalfPixel.name(), value_parser = aligns())]

@@ -33,6 +33,16 @@ impl Console {
         self.bar.inc(1);
     }
 
+    /// A progress bar over the steps of one input, where a terminal is there to see it.
+    pub fn steps(&self, title: &str) -> ProgressBar {
+        if self.quiet || !io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{msg} {bar:32} {pos}/{len}, {eta} left");
+        let bar = ProgressBar::new(0).with_message(visible(title));
+        bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    }
+
     /// All inputs are done.
     pub fn end(&self) {
         self.bar.finish_and_clear();

@@ -7,8 +7,9 @@ use std::process::ExitCode;
 
 use sha2::{Digest, Sha256};
 use whycam::engine::{EngineOptions, engine};
-use whycam::graph::Tensor;
+use whycam::graph::{Engine, Tensor};
 use whycam::image::{OverlayStyle, Photo};
+use whycam::sanity::{self, Check, Sanity};
 use whycam::{Explainer, Explanation, Image, Layers, Map, Model, ModelOptions, Origin, Question};
 
 use crate::args::Explain;
@@ -34,6 +35,7 @@ pub fn run(args: &Explain) -> Result<ExitCode, Fail> {
     let engine = engine(&args.engine, options)?;
     let question =
         Question { methods: args.method.clone(), layers, targets: args.target.clone(), align: args.align };
+    let asked = question.clone();
     let explainer = Explainer::new(&model, engine.as_ref(), &question)?;
     let further = further::read(&model, &args.input)?;
     let facts = EngineFacts { name: engine.name(), version: engine.version(), threads };
@@ -44,8 +46,16 @@ pub fn run(args: &Explain) -> Result<ExitCode, Fail> {
         console.error(fail);
     }
     console.expect(inputs.len());
-    let session =
-        Session { args, console, model: &model, engine: facts, explainer, further, noted: Cell::new(false) };
+    let session = Session {
+        args,
+        console,
+        model: &model,
+        engine: facts,
+        explainer,
+        further,
+        noted: Cell::new(false),
+        sanity: args.sanity.then_some((engine.as_ref(), &asked)),
+    };
     let mut failed = missing.len();
     for input in &inputs {
         if let Err(fail) = session.input(input) {
@@ -137,6 +147,8 @@ struct Session<'a> {
     further: Vec<(String, Tensor)>,
     /// Whether the notes, which are the same for every image, were told.
     noted: Cell<bool>,
+    /// The engine and the question again, for the sanity check.
+    sanity: Option<(&'a dyn Engine, &'a Question)>,
 }
 
 impl Session<'_> {
@@ -204,19 +216,39 @@ impl Session<'_> {
         let milliseconds = (answer.time.as_secs_f64() * 1e6).round() / 1e3;
         let written: Vec<String> =
             files.iter().flat_map(|f| [Some(f.overlay.clone()), f.raw.clone()]).flatten().collect();
-        let entries = answer.maps.iter().zip(files).map(|(map, files)| Entry { map, milliseconds, files });
+        let mut checked = self.sanity(image, &title)?;
+        if let Some(found) = &checked {
+            place.write_curves(&answer, found)?;
+        }
+        let told: Vec<String> = checked.iter().flatten().map(judged).collect();
+        let curves = checked.as_ref().map(|_| place.curves());
+        let entries = answer.maps.iter().zip(files).map(|(map, files)| {
+            let sanity = checked.as_mut().filter(|found| !found.is_empty()).map(|found| found.remove(0));
+            Entry { map, milliseconds, files, sanity }
+        });
         let [pretty, line] = record::write(&facts, &answer.top, kept, entries.collect())?;
         out::save(&record, format!("{pretty}\n").as_bytes())?;
 
         self.console.json(&line)?;
-        let names = [place.sheet()].into_iter().chain(written).chain([place.record()]);
-        self.console.result(&told(
-            &title,
-            &answer,
-            names.map(|name| place.path(&name).display().to_string()),
-        ))?;
+        let names = [place.sheet()].into_iter().chain(written).chain(curves).chain([place.record()]);
+        let names = names.map(|name| place.path(&name).display().to_string());
+        self.console.result(&self::told(&title, &answer, &told, names))?;
         self.warn(&title, &answer);
         Ok(())
+    }
+
+    /// The sanity check of every map, if it was asked for.
+    fn sanity(&self, image: &Image, title: &str) -> Result<Option<Vec<Sanity>>, Fail> {
+        let Some((engine, question)) = self.sanity else { return Ok(None) };
+        let check = Check { question, steps: sanity::STEPS, seed: 0 };
+        let bar = self.console.steps(title);
+        let mut progress = |done: usize, of: usize| {
+            bar.set_length(of as u64);
+            bar.set_position(done as u64);
+        };
+        let found = sanity::sanity(self.model, engine, check, image, &self.further, &mut progress);
+        bar.finish_and_clear();
+        Ok(Some(found?))
     }
 
     /// Says what is odd about the maps.
@@ -248,10 +280,21 @@ fn meaning(note: &str) -> Option<&'static str> {
     }
 }
 
-/// The classes with the highest scores, and the files.
-fn told(title: &str, answer: &Explanation, files: impl Iterator<Item = String>) -> String {
+/// How a map fared in the sanity check.
+fn judged(sanity: &Sanity) -> String {
+    format!("  sanity  {} of {} at {} {}", sanity.method, sanity.target, sanity.layer, sanity.sentence)
+}
+
+/// The classes with the highest scores, how maps fared, and the files.
+fn told(title: &str, answer: &Explanation, judged: &[String], files: impl Iterator<Item = String>) -> String {
     let top =
         answer.top.iter().map(|p| format!("  {:>6}  {:>4}  {}", percent(p.probability), p.class, p.label));
     let files = files.map(|file| format!("  → {file}"));
-    [title.to_owned()].into_iter().chain(top).chain(files).collect::<Vec<_>>().join("\n")
+    [title.to_owned()]
+        .into_iter()
+        .chain(top)
+        .chain(judged.iter().cloned())
+        .chain(files)
+        .collect::<Vec<_>>()
+        .join("\n")
 }

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use whycam::image::{OverlayStyle, Panel, encode_png, sheet, thumbnail};
+use whycam::sanity::{Sanity, Sensitivity};
 use whycam::{Explanation, Image, Map};
 
 use crate::fail::Fail;
@@ -49,6 +50,37 @@ impl Place<'_> {
     /// The name of the contact sheet.
     pub fn sheet(&self) -> String {
         format!("{}.sheet.png", short_stem(&self.stem))
+    }
+
+    /// The name of the curves of the sanity check.
+    pub fn curves(&self) -> String {
+        format!("{}.sanity.png", short_stem(&self.stem))
+    }
+
+    /// Writes the curves of the sanity check, one plot a map.
+    ///
+    /// # Errors
+    /// When they cannot be drawn, or the file not written.
+    pub fn write_curves(&self, answer: &Explanation, found: &[Sanity]) -> Result<(), Fail> {
+        let panel = |(map, sanity): (&Map, &Sanity)| -> Result<Panel, Fail> {
+            let other = sanity.random_class.as_ref().map(|o| format!("points: the map of {}", o.label));
+            let caption = [Some(format!("{} {}", map.label, map.method)), Some(map.layer.clone()), other];
+            let (verdict, _) = sanity.sentence.split_once(" (").unwrap_or((&sanity.sentence, ""));
+            let doubtful = sanity.known_to_fail || sanity.verdict == Sensitivity::Insensitive;
+            let verdict = match (sanity.verdict, sanity.known_to_fail) {
+                (Sensitivity::Sensitive, true) => "passes here, but the method is known to fail",
+                _ => verdict,
+            };
+            let mut caption: Vec<String> = caption.into_iter().flatten().collect();
+            caption.extend((!doubtful).then(|| verdict.to_owned()));
+            Ok(Panel {
+                picture: thumbnail(&sanity.plot()?)?,
+                caption,
+                warning: doubtful.then(|| verdict.to_owned()),
+            })
+        };
+        let panels: Vec<Panel> = answer.maps.iter().zip(found).map(panel).collect::<Result<_, _>>()?;
+        save(&self.path(&self.curves()), &encode_png(&sheet(&panels, None)?)?)
     }
 
     /// Writes the pictures and arrays of an image, whose name is `title`, and returns the files of every map. `kept` are

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde_json::Value;
+use whycam::sanity::Sanity;
 use whycam::{Map, Prediction};
 
 use crate::fail::Fail;
@@ -78,6 +79,9 @@ pub struct Entry<'a> {
     pub milliseconds: f64,
     /// Its files.
     pub files: Files,
+    /// How it fared in the sanity check; absent when it was not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sanity: Option<Sanity>,
 }
 
 /// The files of a map, below `--out`.

@@ -44,6 +44,12 @@ pub enum ImageError {
         /// Height in pixels.
         height: u64,
     },
+    /// The plotting library failed.
+    #[error("the curves cannot be drawn: {reason}\nhint: please report it")]
+    Plot {
+        /// The library's own words.
+        reason: String,
+    },
     /// No pixels at all.
     #[error("a picture of {width}×{height} has no pixels\nhint: width and height must be at least 1")]
     Empty {

@@ -11,6 +11,7 @@
 //! | a 2-D map without a photo | [`map_alone`] |
 //! | an image-shaped map (guided backpropagation, …) | [`picture`] |
 //! | several pictures with captions on one page | [`sheet`] |
+//! | curves over steps | [`plot`] |
 //! | picture → PNG bytes | [`encode_png`] |
 //!
 //! Where a model's input lies on the photo is a [`Placement`]; [`crate::prep::Prep::apply`] returns it.
@@ -20,6 +21,7 @@ mod error;
 mod load;
 mod overlay;
 mod placement;
+mod plot;
 mod resample;
 mod sheet;
 mod text;
@@ -29,6 +31,7 @@ pub use error::ImageError;
 pub use load::{MAX_PIXELS, MAX_SIDE, Photo, encode_png};
 pub use overlay::{OverlayStyle, Pixels, map_alone, overlay, picture};
 pub use placement::Placement;
+pub use plot::{Curve, plot};
 pub(crate) use resample::resample_rgb;
 pub use resample::{Align, Field, Filter, resample};
 pub use sheet::{Panel, sheet, thumbnail};

@@ -6,10 +6,10 @@ use ::image::RgbImage;
 use ab_glyph::{Font, FontRef, Glyph, GlyphId, PxScale, ScaleFont, point};
 
 /// Inter Regular; `font/README.md` tells where it comes from.
-static FONT: LazyLock<FontRef<'static>> = LazyLock::new(|| {
-    FontRef::try_from_slice(include_bytes!("font/Inter-Regular.subset.otf"))
-        .expect("the embedded font is a font")
-});
+pub(super) const FONT_FILE: &[u8] = include_bytes!("font/Inter-Regular.subset.otf");
+
+static FONT: LazyLock<FontRef<'static>> =
+    LazyLock::new(|| FontRef::try_from_slice(FONT_FILE).expect("the embedded font is a font"));
 
 /// How a line is set.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -18,7 +18,7 @@ pub use similarity::Similarity;
 
 use crate::error::{Error, Result};
 use crate::explain::{Explainer, Question};
-use crate::image::{Align, Field, normalise, resample};
+use crate::image::{Align, Curve, Field, RgbImage, normalise, plot, resample};
 use crate::map::Map;
 use crate::model::{Image, Model};
 use crate::target::Target;
@@ -47,7 +47,9 @@ pub struct Sanity {
     pub cascade: Vec<Step>,
     /// Likeness to the map of another class; none for a model with a single class.
     pub random_class: Option<OtherClass>,
-    /// Whether the map depends on the weights.
+    /// Whether the method is known to fail the check, whatever came of it here.
+    pub known_to_fail: bool,
+    /// Whether the map depends on the weights, by this draw of noise.
     pub verdict: Sensitivity,
     /// The same in one sentence.
     pub sentence: String,
@@ -96,6 +98,22 @@ pub struct Check<'a> {
     pub steps: usize,
     /// The same seed draws the same noise.
     pub seed: u64,
+}
+
+impl Sanity {
+    /// The likeness after every step of the cascade, with that to the map of another class as a level.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub fn plot(&self) -> Result<RgbImage> {
+        let curve = |name, of: fn(&Similarity) -> f64| Curve {
+            name,
+            values: std::iter::once(1.0).chain(self.cascade.iter().map(|s| of(&s.likeness))).collect(),
+            level: self.random_class.as_ref().map(|other| of(&other.likeness)),
+        };
+        let curves = [curve("rank correlation", |s| s.spearman), curve("SSIM", |s| s.ssim)];
+        Ok(plot(&curves, "steps from the scores to the image, weights replaced by noise")?)
+    }
 }
 
 /// Checks every map of the question on one image; `further` are the model's other inputs. `progress` is told how many
@@ -171,6 +189,7 @@ pub fn sanity(
             class: map.class,
             cascade,
             random_class,
+            known_to_fail: known_to_fail(&map.method),
             verdict,
             sentence,
         });
@@ -231,6 +250,12 @@ fn cells(map: &Map) -> Cells {
     Cells { values, size, image: map.input_size }
 }
 
+/// Whether Adebayo et al. 2018 found that the method does not depend on the weights.
+fn known_to_fail(method: &str) -> bool {
+    let name = method.split(':').next().unwrap_or_default();
+    ["guided-backprop", "guided-grad-cam"].contains(&name)
+}
+
 /// The verdict, and what to make of it.
 fn judge(method: &str, cascade: &[Step], other: Option<&OtherClass>) -> (Sensitivity, String) {
     let half = cascade.len().div_ceil(2);
@@ -250,8 +275,13 @@ fn judge(method: &str, cascade: &[Step], other: Option<&OtherClass>) -> (Sensiti
         }
         None => sentence.push(')'),
     }
-    if method.starts_with("guided-") {
-        sentence.push_str(", and guided methods are known to fail (Adebayo et al. 2018)");
+    if known_to_fail(method) {
+        sentence.push_str(match verdict {
+            Sensitivity::Insensitive => ", as guided methods are known to do (Adebayo et al. 2018)",
+            Sensitivity::Sensitive => {
+                "; by this draw of noise only: guided methods are known to fail (Adebayo et al. 2018)"
+            }
+        });
     }
     (verdict, sentence)
 }
