@@ -1,0 +1,1 @@
+"""whycam against PyTorch on a zoo of models."""

@@ -1,0 +1,34 @@
+"""PyTorch's two exporters."""
+
+import io
+import logging
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+
+import torch
+
+NAMES = {"legacy": "torch.onnx.export(dynamo=False)", "dynamo": "torch.onnx.export(dynamo=True)"}
+
+
+def warm_up(folder):
+    """What the exporters load and register once, for all the processes that are forked from this one."""
+    export(torch.nn.Conv2d(3, 4, 3).eval(), [torch.zeros(1, 3, 8, 8)], "dynamo", folder / "warm.onnx", 17, ["image"])
+
+
+class CannotExport(Exception):
+    """PyTorch cannot export the model."""
+
+
+def export(net, inputs, exporter, path, opset, names):
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+    torch.backends.mha.set_fastpath_enabled(False)  # no exporter knows the fused kernel
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            if exporter == "legacy":
+                torch.onnx.export(net, tuple(inputs), path, dynamo=False, opset_version=opset, input_names=names)
+            else:
+                torch.onnx.export(net, tuple(inputs), path, dynamo=True, verbose=False, input_names=names)
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise CannotExport(f"{type(error).__name__}: {' '.join(lines)[:300]}") from None

@@ -1,0 +1,199 @@
+"""Reference explanations by PyTorch autograd.
+
+A `TorchFunctionMode` sees every call of a PyTorch function, whichever way a network writes it. It finds the call whose result
+equals a given activation, reads the signal there, and gives every rectifier another backward rule.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.overrides import TorchFunctionMode
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "golden" / "nets"))
+from reference import RECTIFIERS, Rectify  # noqa: E402
+
+EPS = torch.finfo(torch.float32).eps
+GATES = ("hardswish", "hardsigmoid", "hardmish")  # modules that may be written with a ReLU6, which is no rectifier there
+
+
+class Modules:
+    """The path of the module that runs."""
+
+    def __init__(self, net):
+        self.names = {id(m): name for name, m in net.named_modules()}
+        self.stack = []
+        self.hooks = []
+
+    def __enter__(self):
+        def enter(module, args):
+            self.stack.append(module)
+
+        def leave(module, args, result):
+            if self.stack and self.stack[-1] is module:
+                self.stack.pop()
+
+        self.hooks = [
+            torch.nn.modules.module.register_module_forward_pre_hook(enter),
+            torch.nn.modules.module.register_module_forward_hook(leave, always_call=True),
+        ]
+        return self
+
+    def __exit__(self, *error):
+        for hook in self.hooks:
+            hook.remove()
+
+    def path(self):
+        return self.names.get(id(self.stack[-1]), "") if self.stack else ""
+
+    def in_gate(self):
+        return any(type(m).__name__.lower() in GATES for m in self.stack)
+
+
+class Watch(TorchFunctionMode):
+    """Counts calls; compares results with `wanted` activations, or inserts probes behind the calls in `probes`; rectifiers obey `rule`."""
+
+    def __init__(self, modules, wanted=(), probes=(), rule=None):
+        super().__init__()
+        self.modules, self.wanted, self.rule = modules, wanted, rule
+        self.calls, self.rectified = 0, 0
+        self.found = [None] * len(wanted)
+        self.probes = dict.fromkeys(probes)
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        out = self.rectify(func, args, kwargs) if self.rule else None
+        if out is None:
+            out = func(*args, **kwargs)
+        if isinstance(out, torch.Tensor) and out.is_floating_point() and out.requires_grad:
+            self.calls += 1
+            for i, value in enumerate(self.wanted):
+                if self.found[i] is None and value.size == out.numel():
+                    layout = equal_up_to_layout(out.detach().cpu().numpy(), value)
+                    if layout is not None:
+                        name = getattr(func, "__name__", str(func))
+                        self.found[i] = (self.calls, self.modules.path(), name, layout)
+            if self.calls in self.probes:
+                probe = out.clone()
+                self.probes[self.calls] = probe
+                out = probe.clone()
+        return out
+
+    def rectify(self, func, args, kwargs):
+        rectifier = RECTIFIERS.get(func)
+        if rectifier is None or self.modules.in_gate():
+            return None
+        if func is torch.maximum and args[1].any():
+            return None
+        x = args[0]
+        if not (isinstance(x, torch.Tensor) and x.is_floating_point() and x.requires_grad):
+            return None
+        try:
+            value, derivative = rectifier(*args, **kwargs)
+        except (TypeError, ValueError):
+            return None
+        self.rectified += 1
+        return Rectify.apply(x, value, derivative, self.rule)
+
+
+def equal_up_to_layout(ours, value):
+    """The permutation and shape that turn `ours` into `value`, when that makes them equal."""
+    scale = float(np.abs(value).max())
+    same = lambda a: bool(np.isfinite(scale)) and float(np.abs(a - value).max()) <= 2e-4 * scale
+    if ours.shape == value.shape:
+        return (None, value.shape) if same(ours) else None
+    if ours.ndim == 4:
+        for perm in ((0, 2, 3, 1), (0, 3, 1, 2)):
+            turned = ours.transpose(perm)
+            if turned.size == value.size and same(turned.reshape(value.shape)):
+                return perm, value.shape
+    if ours.ndim == 3:
+        turned = ours.transpose(0, 2, 1)
+        if same(turned.reshape(value.shape)):
+            return (0, 2, 1), value.shape
+    return (None, value.shape) if same(ours.reshape(value.shape)) else None
+
+
+def laid_out(tensor, layout):
+    perm, shape = layout
+    if perm is not None:
+        tensor = tensor.permute(perm)
+    return tensor.reshape(shape)
+
+
+class Reference:
+    """A network on an input, with the score that is explained."""
+
+    def __init__(self, net, inputs, score):
+        self.net, self.inputs, self.score = net, inputs, score
+        for p in net.parameters():
+            p.requires_grad_(False)
+
+    def double(self):
+        self.net.double()
+        wide = lambda t: t.double() if t.is_floating_point() else t
+        return Reference(self.net, [wide(t) for t in self.inputs], self.score)
+
+    def single(self):
+        self.net.float()
+        return Reference(self.net, [t.float() if t.is_floating_point() else t for t in self.inputs], self.score)
+
+    def otherwise(self, calls, rule=None):
+        """The signals as float32 also gives them: summed in other orders (without oneDNN, from channels-last memory), and from
+        images that differ in their last bit.
+
+        A ReLU or a maximum that hangs on rounding falls one way or the other; one float32 run alone does not show that.
+        """
+        with torch.backends.mkldnn.flags(enabled=False):
+            runs = [self.signals(calls, rule)]
+        image, *more = self.inputs
+        rng = torch.Generator().manual_seed(0)
+        near = [image * (1 + EPS * torch.randint(-1, 2, image.shape, generator=rng)) for _ in range(3)]
+        if image.ndim == 4:
+            near.append(image.contiguous(memory_format=torch.channels_last))
+        return runs + [Reference(self.net, [other, *more], self.score).signals(calls, rule) for other in near]
+
+    def run(self, **asked):
+        image = self.inputs[0].detach().clone(memory_format=torch.preserve_format).requires_grad_()
+        kind = torch.get_default_dtype()
+        torch.set_default_dtype(image.dtype)
+        try:
+            with Modules(self.net) as modules, Watch(modules, **asked) as watch:
+                out = self.net(image.clone(), *self.inputs[1:])
+                score = self.score(out)
+        finally:
+            torch.set_default_dtype(kind)
+        return image, score, watch
+
+    def find(self, values):
+        """Per value the call whose result equals it: `(call, module, function, layout)`, or None."""
+        return self.run(wanted=values)[2].found
+
+    def signals(self, calls, rule=None):
+        """The signal at the image, and per call its result and the signal there."""
+        image, score, watch = self.run(probes=calls, rule=rule)
+        probes = [watch.probes[call] for call in calls]
+        image_signal, *signals = torch.autograd.grad(score, [image, *probes], allow_unused=True)
+        return image_signal, [(p.detach(), s) for p, s in zip(probes, signals, strict=True)], watch.rectified
+
+
+def grid(tensor, size, channels):
+    """A layer's value or signal as `[N,C,h,w]`: channels first, channels last, or tokens behind class and register tokens."""
+    h, w = size
+    shape = tuple(tensor.shape)
+    if len(shape) == 4 and shape[2:] == (h, w) and channels in (None, shape[1]):
+        return tensor
+    if len(shape) == 4 and shape[1:3] == (h, w):
+        return tensor.permute(0, 3, 1, 2)
+    if len(shape) == 3 and channels in (None, shape[2]) and shape[1] >= h * w:
+        return tensor[:, shape[1] - h * w :].permute(0, 2, 1).reshape(shape[0], shape[2], h, w)
+    if len(shape) == 3 and shape[2] == h * w:
+        return tensor.reshape(shape[0], shape[1], h, w)
+    raise ValueError(f"a value of shape {shape} is no {h}×{w} grid")
+
+
+def grad_cam(activation, signal):
+    """Grad-CAM before its ReLU, and the sum of the sizes of its terms, which tells how much of it cancels."""
+    terms = signal.mean(dim=(-2, -1), keepdim=True) * activation
+    return terms.sum(dim=1), terms.abs().sum(dim=1)

@@ -1,0 +1,168 @@
+"""PARITY.md from rows."""
+
+import json
+import re
+from collections import Counter, defaultdict
+from importlib.metadata import version
+
+from .subject import ROOT
+
+HEAD = """# Agreement with PyTorch
+
+whycam's maps of models with seeded random weights, against PyTorch autograd. Written by
+
+    bench/parity/run
+
+which makes every model, exports it, explains it with the `whycam` binary and compares (`bench/parity/run --help`). Nothing here is
+typed by hand.
+
+- **Models** have the architectures' own initialisation, with everything that it leaves constant disturbed, and disturbed batch-norm
+  statistics. Images are small where the architecture allows it; the side in pixels is in the table.
+- **The class** is the one with the highest score, and the same on both sides.
+- **The layer** is whycam's automatic one, and a second one, half-way down. PyTorch's is the call whose result equals, in every
+  element, what the value holds in the ONNX file (as ONNX Runtime computes it); its module and function are in the table.
+- **Grad-CAM** is compared before its ReLU, `max|a−b| / max|b|` ≤ {layer:g}. **Gradient** and **guided backpropagation** are compared
+  by relative L2, ≤ {image:g}, and whycam's distance from PyTorch in float64 must be at most {twice} times that of PyTorch in float32,
+  which is in brackets (or {noise:g}). PyTorch's own is the largest of its float32 runs where one alone is exceeded: summed in other
+  orders, and from images that differ in their last bit.
+- **Guided backpropagation's** reference has another rule at every call of a rectifier, whichever way it is written.
+- A reference that vanishes, or that hangs on rounding (PyTorch's float32 is itself further than a third of the tolerance from float64
+  there), is drawn anew from another seed and not counted.
+
+{versions}.
+"""
+MARK = {True: "pass", False: "**fail**"}
+
+
+def findings(row):
+    return [f for file in row.get("files", []) for f in file["methods"]]
+
+
+def passed(row):
+    """Whether nothing in the row is wrong; a file that PyTorch cannot export is nobody's fault."""
+    if "broken" in row or "vanished" in row:
+        return False
+    return all(f.get("pass", False) for f in findings(row))
+
+
+def cause(f):
+    """Why a finding did not pass, in a line; nodes that cannot be differentiated by the names of their operators."""
+    if "cause" not in f:
+        return "differs: " + ", ".join(f"{k} {f[k]:.1e}" for k in ("error", "error64", "torch64") if k in f)
+    text = " ".join(f["cause"].split())
+    text = re.sub(r"(/\S+)+/\S+\.onnx: ", "", text).removeprefix("inspect: ").removeprefix("error: ")
+    if text.startswith("cannot differentiate"):
+        found = re.findall(r'node "[^"]*" \((\w+)\): ([^"]*?)(?= node "| hint:|$)', text)
+        return "cannot differentiate " + ", ".join(sorted({op if "no rule for this" in why else f"{op} ({why})" for op, why in found}))
+    return text[:200]
+
+
+def summary(row):
+    if "broken" in row:
+        return "BROKEN " + row["broken"][:160]
+    told = []
+    for file in row.get("files", []):
+        if "no_export" in file:
+            told.append(f"{file['exporter']}: no export")
+            continue
+        wrong = [f for f in file["methods"] if not f.get("pass")]
+        text = f"{file['exporter']}: {len(file['methods']) - len(wrong)} good"
+        for f in wrong:
+            text += f"; {f['method'].split(':')[0]}{'*' if f.get('named') else ''} {cause(f)}"
+        told.append(text)
+    why = "".join(f" {k.upper()} {row[k]}" for k in ("vanished", "ill") if k in row)
+    return " | ".join(told) + why
+
+
+def rows_of(folder):
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*/*.json"))]
+
+
+def write(rows, path):
+    """`rows` has a folder per engine."""
+    from . import measure
+
+    names = ("torch", "torchvision", "timm", "onnx", "onnxscript", "onnxruntime", "numpy")
+    engines = {folder.name: rows_of(folder) for folder in sorted(rows.iterdir()) if folder.is_dir()}
+    ran = {file["engine"] for found in engines.values() for row in found for file in row.get("files", []) if "engine" in file}
+    versions = ", ".join([*(f"{n} {version(n)}" for n in names), *(f"whycam with {name}" for name in sorted(ran))])
+    text = HEAD.format(
+        layer=measure.LAYER_TOLERANCE, image=measure.IMAGE_TOLERANCE, twice=measure.TIMES_FLOAT32, noise=measure.NOISE,
+        versions="Made with " + versions,
+    )  # fmt: skip
+    for engine, found in engines.items():
+        if found:
+            text += f"\n## {engine}\n\n{counts(found)}\n{failures(found)}\n{table(found)}"
+    path.write_text(text)
+    print(f"wrote {path.relative_to(ROOT)}")
+
+
+def counts(found):
+    """A line per source."""
+    total, good, models, whole, absent = Counter(), Counter(), Counter(), Counter(), Counter()
+    for row in found:
+        source = row["source"]
+        models[source] += 1
+        whole[source] += passed(row)
+        absent[source] += sum("no_export" in file for file in row.get("files", []))
+        total[source] += len(findings(row))
+        good[source] += sum(bool(f.get("pass")) for f in findings(row))
+    lines = ["| | models | wholly good | maps | good | | exports that PyTorch cannot make |", "|---|---|---|---|---|---|---|"]
+    for s in models:
+        share = f"{100 * good[s] / total[s]:.1f} %" if total[s] else "–"
+        lines.append(f"| {s} | {models[s]} | {whole[s]} | {total[s]} | {good[s]} | {share} | {absent[s]} |")
+    return "\n".join(lines) + "\n"
+
+
+def failures(found):
+    """What failed, by cause, and what PyTorch cannot export."""
+    by = defaultdict(set)
+    absent = []
+    for row in found:
+        name = f"{row['source']}/{row['model']}"
+        if "broken" in row:
+            by[row["broken"][:200]].add(name)
+        if "vanished" in row:
+            by["every seed's reference vanishes"].add(name)
+        for file in row.get("files", []):
+            if "no_export" in file:
+                absent.append(f"- {name}, {file['exporter']}: {file['no_export'][:200]}")
+            for f in file["methods"]:
+                if not f.get("pass") and not f.get("vanishes"):
+                    text = cause(f)
+                    if text.startswith("differs"):
+                        text = "hangs on rounding, at every seed" if f.get("ill") else "differs"
+                    by[text].add(f"{name} ({file['exporter']})")
+    lines = []
+    if by:
+        lines = ["What failed:", ""]
+        lines += [f"- {why}: {', '.join(sorted(where))}" for why, where in sorted(by.items(), key=lambda kv: -len(kv[1]))]
+    if absent:
+        lines += ["", "What PyTorch cannot export:", "", *absent]
+    return "\n".join(lines) + "\n"
+
+
+def table(found):
+    lines = ["| model | px | exporter, opset | method | layer | error | against float64 | |", "|---|---|---|---|---|---|---|---|"]
+    for row in found:
+        name = f"{row['source']}/{row['model']}"
+        px = "×".join(map(str, dict.fromkeys(row["shape"][2:])))
+        if "broken" in row:
+            lines.append(f"| {name} | {px} | | | | | | **fail**: {row['broken'][:80].replace('|', '/')} |")
+        for file in row.get("files", []):
+            made = f"{file['exporter']} {file.get('opset', '')}".strip()
+            if "no_export" in file:
+                lines.append(f"| {name} | {px} | {made} | | | | | no export |")
+            for f in file["methods"]:
+                where = f.get("module", f.get("layer") or "")
+                if "grid" in f:
+                    where += " " + "×".join(map(str, f["grid"]))
+                error = f"{f['error']:.1e}" if "error" in f else ""
+                wide = f"{f['error64']:.1e} ({f['torch64']:.1e})" if "error64" in f else ""
+                mark = MARK[bool(f.get("pass"))]
+                if f.get("ill"):
+                    mark = "hangs on rounding"
+                elif "cause" in f:
+                    mark += ": " + cause(f)[:80].replace("|", "/")
+                lines.append(f"| {name} | {px} | {made} | {f['method']} | {where} | {error} | {wide} | {mark} |")
+    return "\n".join(lines) + "\n"
