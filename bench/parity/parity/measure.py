@@ -1,30 +1,23 @@
-"""One model: export, explain, compare. Returns rows that can be kept as JSON."""
+"""One model and exporter: export, explain, compare. Returns a row that can be kept as JSON."""
 
 import time
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import torch
 
-from . import subject, weights
-from .export import CannotExport, export
-from .reference import Reference, grad_cam, grid, laid_out
-from .zoo import first
+from . import subject
+from .export import CannotExport
+from .reference import grad_cam, grid, laid_out
+from .torch_side import RULES, TorchSide
 
+SEEDS = 4
 LAYER_TOLERANCE = 1e-3  # max|a−b| / max|b| of layer maps
 IMAGE_TOLERANCE = 1e-2  # relative L2 of image-space maps against float32
-SEEDS = 4
-TIMES_FLOAT32 = 2  # whycam's error against float64, in PyTorch float32's own
+TIMES_FLOAT32 = 2  # whycam's error against float64, in the framework's own of float32
 NOISE = 1e-5  # errors against float64 that are rounding alone, whoever makes them
 VANISHES = 1e-4  # a map is no reference when it is that small a part of its terms
 NOTHING = 1e-30  # nor when float32 can hardly hold it
 GRAD_CAM = "grad-cam:relu=off"
-IMAGE_RULES = {"gradient": None, "guided-backprop": "guided_backprop"}
-
-
-def relative_l2(a, b):
-    return float(np.linalg.norm((a - b).ravel()) / max(np.linalg.norm(b.ravel()), np.finfo(np.float64).tiny))
 
 
 def measure(entry, exporter, engine, folder):
@@ -38,151 +31,120 @@ def measure(entry, exporter, engine, folder):
     return row | {"rejected": rejected}
 
 
-@dataclass
-class File:
-    """An exported file and what whycam answered about it."""
-
-    path: object
-    row: dict
-    maps: list
-
-
 def attempt(entry, exporter, seed, engine, folder):
-    torch.manual_seed(seed)
-    inputs = [weights.image(entry.shape, seed), *entry.more().values()]
-    net = weights.draw(entry.build().eval(), seed, inputs)
-    names = ["image", *entry.more()]
-    with torch.no_grad():
-        scores = first(net(*inputs))
-    if not scores.isfinite().all():
-        return {"vanished": "scores are not finite"}
-    target = int(scores.reshape(scores.shape[0], -1)[0].argmax())
-    row = {"model": entry.name, "source": entry.source, "shape": list(entry.shape), "seed": seed, "class": target, "files": []}
-    arrays = {name: t.numpy() for name, t in zip(names, inputs, strict=True)}
-
+    side = (entry.side or TorchSide)(entry, seed)
+    row = {"seed": seed, "target": side.target}
+    if not side.finite:
+        return row | {"vanished": "scores are not finite"}
     start = time.monotonic()
-    about = {"exporter": exporter, "methods": []}
-    row["files"].append(about)
+    file = {"exporter": exporter, "methods": []}
+    row["files"] = [file]
     path = folder / f"{exporter}.{seed}.onnx"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            export(net, inputs, exporter, path, entry.opset, names)
+            side.export(exporter, path)
     except CannotExport as error:
         path.unlink(missing_ok=True)
-        about["no_export"] = str(error)
+        file["no_export"] = str(error)
         return row
-    about["opset"] = onnx.load(path, load_external_data=False).opset_import[0].version
-    about["seconds_export"] = round(time.monotonic() - start, 1)
-    file = ask(File(path, about, []), arrays, f"class:{target}", engine, folder)
-    compare(net, inputs, target, [file], row, arrays)
+    file["opset"] = onnx.load(path, load_external_data=False).opset_import[0].version
+    file["seconds_export"] = round(time.monotonic() - start, 1)
+    maps = ask(path, file, side, engine, folder / "explained")
+    compare(side, path, maps, row, file)
     return row
 
 
-def ask(file, arrays, target, engine, folder):
-    """Fills in whycam's maps, or why there are none."""
-    about = file.row
+def ask(path, file, side, engine, folder):
+    """whycam's maps; why there are none goes into the row."""
+    options = side.entry.options
+    layers, auto = {}, None
     try:
-        seen = subject.inspect(file.path)
+        seen = subject.inspect(path, *options)
+        layers = {layer["name"]: layer for layer in seen["layers"]}
+        auto = next((name for name, layer in layers.items() if layer["automatic"]), None)
+        file["opaque"] = seen["opaque"]
     except subject.Refused as said:
-        about["methods"] = [{"method": m, "cause": f"inspect: {said}"} for m in (GRAD_CAM, *IMAGE_RULES)]
-        return file
-    layers = {layer["name"]: layer for layer in seen["layers"]}
-    auto = next((name for name, layer in layers.items() if layer["automatic"]), None)
-    about["automatic"] = auto
-    about["opaque"] = seen["opaque"]
-
-    def explain(methods, layers):
-        return subject.explain(file.path, arrays, target, methods, layers, engine, folder / "explained")
-
+        file["methods"] = [{"method": m, "cause": f"inspect: {said}"} for m in (GRAD_CAM, *RULES)]
+        return []
     known = list(layers)
     middle = [n for n in known[len(known) // 2 :: -1] if n != auto and layers[n]["height"] * layers[n]["width"] > 1][:1]
-    asked = [([GRAD_CAM, *IMAGE_RULES], [auto or "auto", *middle])]
+    asked = [([GRAD_CAM, *RULES], [auto or "auto", *middle])]
+    maps = []
     while asked:
         methods, where = asked.pop(0)
         try:
-            record = explain(methods, where)
+            record = subject.explain(path, side.inputs, side.target, methods, where, engine, folder, options)
         except subject.Refused as said:
             if len(methods) > 1:
                 asked += [([m], where if m == GRAD_CAM else where[:1]) for m in methods]
             elif len(where) > 1:
                 asked += [(methods, [w]) for w in where]
             else:
-                about["methods"].append({"method": methods[0], "layer": where[0], "named": where == middle, "cause": str(said)})
+                file["methods"].append({"method": methods[0], "layer": where[0], "named": where == middle, "cause": str(said)})
             continue
-        about["engine"] = f"{record['engine']['name']} {record['engine']['version']}"
-        file.maps += [entry | {"named": entry["layer"] in middle} for entry in record["maps"]]
-    for entry in file.maps:
-        entry["channels"] = layers.get(entry["layer"], {}).get("channels")
-    return file
+        file["engine"] = f"{record['engine']['name']} {record['engine']['version']}"
+        for m in record["maps"]:
+            maps.append(m | {"named": m["layer"] in middle, "channels": layers.get(m["layer"], {}).get("channels")})
+    return maps
 
 
-def compare(net, inputs, target, files, row, arrays):
-    """Adds, to each file's row, one finding per map."""
-    wanted = {}
-    for i, file in enumerate(files):
-        names = sorted({m["layer"] for m in file.maps if is_layer_map(m)})
-        if names:
-            for name, value in zip(names, subject.values(file.path, arrays, names), strict=True):
-                wanted[i, name] = value
-    score = lambda out: first(out).flatten(1)[0, target]
-    reference = Reference(net, inputs, score)
-    found = dict(zip(wanted, reference.find(list(wanted.values())), strict=True)) if wanted else {}
-    calls = sorted({f[0] for f in found.values() if f})
-    asked = {"gradient": calls}
-    if any(m["method"] == "guided-backprop" for file in files for m in file.maps):
-        asked["guided-backprop"] = []
-    runs = {method: [reference.signals(calls, IMAGE_RULES[method])] for method, calls in asked.items()}
-    row["rectifiers"] = runs["guided-backprop"][0][2] if "guided-backprop" in runs else None
-    exact = {}
+def compare(side, path, maps, row, file):
+    """Adds a finding per map."""
+    if not maps:
+        return
+    names = sorted({m["layer"] for m in maps if is_layer_map(m)})
+    values = subject.values(path, side.inputs, names) if names else []
+    places = dict(zip(names, side.find(values), strict=True))
+    methods = ["gradient", *({m["method"] for m in maps} & {"guided-backprop"})]
+    runs = {method: [side.single(method)] for method in methods}
+    row["rectifiers"] = runs["guided-backprop"][0].rectifiers if "guided-backprop" in runs else None
     try:
-        wide = reference.double()
-        exact = {method: wide.signals(calls, IMAGE_RULES[method]) for method, calls in asked.items()}
+        exact = {method: side.double(method) for method in methods}
     except Exception as error:
-        row["note"] = f"PyTorch does not run it in float64: {type(error).__name__}: {str(error)[:120]}"
+        exact = {}
+        row["note"] = f"no float64: {type(error).__name__}: {str(error)[:120]}"
 
-    def judged(file, i):
-        """A finding per map of the file."""
-        for m in file.maps:
-            finding = {"method": m["method"], "layer": m.get("layer"), "named": m.get("named", False), "verdict": m["verdict"]}
-            if not is_layer_map(m):
-                method = m["method"]
-                yield finding | image_finding(m, [r[0] for r in runs[method]], exact[method][0] if exact else None)
-            elif call := found.get((i, m["layer"])):
-                at = lambda signals: signals[1][calls.index(call[0])]
-                yield finding | layer_finding(m, call, [at(r) for r in runs["gradient"]], at(exact["gradient"]) if exact else None)
-            else:
-                yield finding | {"cause": "no PyTorch call gives this activation"}
+    unsure = {}
 
-    findings = [list(judged(file, i)) for i, file in enumerate(files)]
-    if any("error" in f and not f["pass"] for file in findings for f in file):
-        narrow = reference.single()  # how far float32 is from itself matters only here, and is dear
-        for method, calls_ in asked.items():
-            runs[method] += narrow.otherwise(calls_, IMAGE_RULES[method])
-        findings = [list(judged(file, i)) for i, file in enumerate(files)]
-    for file, more in zip(files, findings, strict=True):
-        file.row["methods"] = sorted(file.row["methods"] + more, key=lambda f: (bool(f.get("named")), f["method"]))
-        for f in more:
-            for why, key in (("vanishes", "vanished"), ("ill", "ill")):
-                if f.get(why):
-                    row[key] = f"{f['method']} at {f['layer']}"
+    def judged(m):
+        finding = {"method": m["method"], "layer": m.get("layer"), "named": m["named"], "verdict": m["verdict"]}
+        if not is_layer_map(m):
+            method = m["method"]
+            return finding | image_finding(m, [r.image for r in runs[method]], exact[method].image if exact else None, [r.image for r in unsure.get(method, [])])
+        if place := places[m["layer"]]:
+            at = lambda said: said.layers[names.index(m["layer"])]
+            return finding | layer_finding(m, place, [at(r) for r in runs["gradient"]], at(exact["gradient"]) if exact else None, [at(r) for r in unsure.get("gradient", [])])
+        return finding | {"cause": "no call of the framework gives this activation"}
+
+    findings = [judged(m) for m in maps]
+    if any("error" in f and not f["pass"] for f in findings):
+        for method in methods:  # how far float32 is from itself matters only here, and is dear
+            runs[method] += side.otherwise(method)
+            unsure[method] = side.disturbed(method)
+        findings = [judged(m) for m in maps]
+    file["methods"] = sorted(file["methods"] + findings, key=lambda f: (bool(f.get("named")), f["method"]))
+    for f in findings:
+        for why, key in (("vanishes", "vanished"), ("ill", "ill")):
+            if f.get(why):
+                row[key] = f"{f['method']} at {f['layer']}"
 
 
 def is_layer_map(m):
     return m["method"].startswith("grad-cam")
 
 
-def layer_finding(m, call, runs, exact):
-    _, path, function, layout = call
-    finding = {"module": f"{path} {function}".strip()}
+def layer_finding(m, place, runs, exact, unsure):
+    module, layout = place
+    finding = {"module": module}
     if runs[0][1] is None:
-        return finding | {"cause": "PyTorch sends no signal there"}
+        return finding | {"cause": "the framework sends no signal there"}
     array = np.squeeze(m["array"])
     size = array.shape if array.ndim == 2 else (array.shape + (1, 1))[:2]
 
     def cam(value, signal):
-        a, g = (grid(laid_out(t, layout), size, m["channels"]) for t in (value, signal))
-        return [t[0].double().numpy() for t in grad_cam(a, g)]
+        a, g = (grid(laid_out(np.asarray(t), layout), size, m["channels"]) for t in (value, signal))
+        return [t[0] for t in grad_cam(a.astype(np.float64), g.astype(np.float64))]
 
     try:
         (expected, terms), *others = [cam(*r) for r in runs]
@@ -193,26 +155,30 @@ def layer_finding(m, call, runs, exact):
     if not largest > max(VANISHES * float(terms.max()), NOTHING) or not np.isfinite(expected).all():
         return finding | {"vanishes": True, "cause": "the reference vanishes"}
     far = lambda a, b: float(np.abs(a - b).max() / np.abs(b).max())
-    return finding | judge(far, array.reshape(expected.shape), [expected, *(o[0] for o in others)], exact and cam(*exact)[0], LAYER_TOLERANCE)
+    wide = cam(*exact)[0] if exact else None
+    runs, unsure = [expected, *(o[0] for o in others)], [cam(*u)[0] for u in unsure]
+    return finding | judge(far, array.reshape(expected.shape), runs, wide, unsure, LAYER_TOLERANCE)
 
 
-def image_finding(m, runs, exact):
+def image_finding(m, runs, exact, unsure):
     ours = m["array"].astype(np.float64)
-    flat = lambda t: t.double().numpy().reshape(ours.shape)
-    if float(runs[0].abs().max()) < NOTHING:
+    flat = lambda a: np.asarray(a).astype(np.float64).reshape(ours.shape)
+    if float(np.abs(runs[0]).max()) < NOTHING:
         return {"vanishes": True, "cause": "the reference vanishes"}
-    return judge(relative_l2, ours, [flat(r) for r in runs], None if exact is None else flat(exact), IMAGE_TOLERANCE, twice=True)
+    far = lambda a, b: float(np.linalg.norm((a - b).ravel()) / np.linalg.norm(b.ravel()))
+    wide = None if exact is None else flat(exact)
+    return judge(far, ours, [flat(r) for r in runs], wide, [flat(u) for u in unsure], IMAGE_TOLERANCE, twice=True)
 
 
-def judge(far, ours, runs, exact, tolerance, twice=False):
-    """Errors and verdict: against PyTorch float32, and `twice` also against float64, where its own error is the yardstick."""
+def judge(far, ours, runs, exact, unsure, tolerance, twice=False):
+    """Errors and verdict: against the framework in float32, and `twice` also against float64, where its own error is the yardstick."""
     finding = {"error": far(ours, runs[0])}
     good = finding["error"] <= tolerance
     if exact is not None:
         finding["error64"], finding["torch64"] = far(ours, exact), max(far(r, exact) for r in runs)
-        close = finding["error64"] <= max(TIMES_FLOAT32 * finding["torch64"], NOISE)
         if twice:
-            good &= close
-        if not good and close and finding["torch64"] > tolerance / 3:
-            finding["ill"] = True  # PyTorch's float32 does not say what the map is to that tolerance
+            good &= finding["error64"] <= max(TIMES_FLOAT32 * finding["torch64"], NOISE)
+        if not good and unsure:
+            finding["disturbed"] = max(far(u, exact) for u in unsure)
+            finding["ill"] = finding["error64"] <= TIMES_FLOAT32 * finding["disturbed"]
     return finding | {"pass": bool(good)}

@@ -12,9 +12,10 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "golden" / "nets"))
-from reference import RECTIFIERS, Rectify  # noqa: E402
+from reference import MAX_POOLS, RECTIFIERS, Rectify  # noqa: E402
 
 EPS = torch.finfo(torch.float32).eps
+JITTER = 8 * EPS  # of the largest value: less than what deep networks in float32 are off by (3e-6 at the end of a DenseNet-169)
 GATES = ("hardswish", "hardsigmoid", "hardmish")  # modules that may be written with a ReLU6, which is no rectifier there
 
 
@@ -52,17 +53,26 @@ class Modules:
 
 
 class Watch(TorchFunctionMode):
-    """Counts calls; compares results with `wanted` activations, or inserts probes behind the calls in `probes`; rectifiers obey `rule`."""
+    """Counts calls; compares results with `wanted` activations, or inserts probes behind the calls in `probes`; rectifiers obey `rule`.
 
-    def __init__(self, modules, wanted=(), probes=(), rule=None):
+    `jitter` disturbs what rectifiers and max pools decide on, as a part of the largest value there.
+    """
+
+    def __init__(self, modules, wanted=(), probes=(), rule=None, jitter=0.0, seed=0):
         super().__init__()
-        self.modules, self.wanted, self.rule = modules, wanted, rule
+        self.modules, self.wanted, self.rule, self.jitter = modules, wanted, rule, jitter
+        self.noise = torch.Generator().manual_seed(seed)
         self.calls, self.rectified = 0, 0
         self.found = [None] * len(wanted)
         self.probes = dict.fromkeys(probes)
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if self.jitter and (func in RECTIFIERS or func in MAX_POOLS) and args[0].is_floating_point():
+            x, *rest = args
+            wave = self.jitter * torch.randn(x.shape, generator=self.noise, dtype=x.dtype)
+            size = x.detach() if func in MAX_POOLS else x.detach().abs().max()  # ties of equal zeros stay ties
+            args = (x + wave * size, *rest)
         out = self.rectify(func, args, kwargs) if self.rule else None
         if out is None:
             out = func(*args, **kwargs)
@@ -115,11 +125,9 @@ def equal_up_to_layout(ours, value):
     return (None, value.shape) if same(ours.reshape(value.shape)) else None
 
 
-def laid_out(tensor, layout):
+def laid_out(array, layout):
     perm, shape = layout
-    if perm is not None:
-        tensor = tensor.permute(perm)
-    return tensor.reshape(shape)
+    return (array if perm is None else array.transpose(perm)).reshape(shape)
 
 
 class Reference:
@@ -141,18 +149,20 @@ class Reference:
 
     def otherwise(self, calls, rule=None):
         """The signals as float32 also gives them: summed in other orders (without oneDNN, from channels-last memory), and from
-        images that differ in their last bit.
-
-        A ReLU or a maximum that hangs on rounding falls one way or the other; one float32 run alone does not show that.
-        """
+        images that differ in their last bit."""
         with torch.backends.mkldnn.flags(enabled=False):
             runs = [self.signals(calls, rule)]
         image, *more = self.inputs
         rng = torch.Generator().manual_seed(0)
-        near = [image * (1 + EPS * torch.randint(-1, 2, image.shape, generator=rng)) for _ in range(3)]
+        near = [image * (1 + EPS * torch.randint(-1, 2, image.shape, generator=rng)) for _ in range(2)]
         if image.ndim == 4:
             near.append(image.contiguous(memory_format=torch.channels_last))
         return runs + [Reference(self.net, [other, *more], self.score).signals(calls, rule) for other in near]
+
+    def disturbed(self, calls, rule=None):
+        """The signals when every value that a ReLU or a maximum decides on is disturbed by as much as float32 may: whether a
+        decision hangs on rounding."""
+        return [self.signals(calls, rule, jitter=JITTER, seed=seed) for seed in range(4)]
 
     def run(self, **asked):
         image = self.inputs[0].detach().clone(memory_format=torch.preserve_format).requires_grad_()
@@ -170,30 +180,31 @@ class Reference:
         """Per value the call whose result equals it: `(call, module, function, layout)`, or None."""
         return self.run(wanted=values)[2].found
 
-    def signals(self, calls, rule=None):
+    def signals(self, calls, rule=None, **jitter):
         """The signal at the image, and per call its result and the signal there."""
-        image, score, watch = self.run(probes=calls, rule=rule)
+        image, score, watch = self.run(probes=calls, rule=rule, **jitter)
         probes = [watch.probes[call] for call in calls]
         image_signal, *signals = torch.autograd.grad(score, [image, *probes], allow_unused=True)
-        return image_signal, [(p.detach(), s) for p, s in zip(probes, signals, strict=True)], watch.rectified
+        array = lambda t: None if t is None else t.detach().numpy()
+        return array(image_signal), [(array(p), array(s)) for p, s in zip(probes, signals, strict=True)], watch.rectified
 
 
-def grid(tensor, size, channels):
+def grid(array, size, channels):
     """A layer's value or signal as `[N,C,h,w]`: channels first, channels last, or tokens behind class and register tokens."""
     h, w = size
-    shape = tuple(tensor.shape)
+    shape = array.shape
     if len(shape) == 4 and shape[2:] == (h, w) and channels in (None, shape[1]):
-        return tensor
+        return array
     if len(shape) == 4 and shape[1:3] == (h, w):
-        return tensor.permute(0, 3, 1, 2)
+        return array.transpose(0, 3, 1, 2)
     if len(shape) == 3 and channels in (None, shape[2]) and shape[1] >= h * w:
-        return tensor[:, shape[1] - h * w :].permute(0, 2, 1).reshape(shape[0], shape[2], h, w)
+        return array[:, shape[1] - h * w :].transpose(0, 2, 1).reshape(shape[0], shape[2], h, w)
     if len(shape) == 3 and shape[2] == h * w:
-        return tensor.reshape(shape[0], shape[1], h, w)
+        return array.reshape(shape[0], shape[1], h, w)
     raise ValueError(f"a value of shape {shape} is no {h}×{w} grid")
 
 
 def grad_cam(activation, signal):
     """Grad-CAM before its ReLU, and the sum of the sizes of its terms, which tells how much of it cancels."""
-    terms = signal.mean(dim=(-2, -1), keepdim=True) * activation
-    return terms.sum(dim=1), terms.abs().sum(dim=1)
+    terms = signal.mean(axis=(-2, -1), keepdims=True) * activation
+    return terms.sum(axis=1), np.abs(terms).sum(axis=1)

@@ -34,7 +34,7 @@ def inspect(model, *more):
     return json.loads(whycam("inspect", model, "--json", *more))
 
 
-def explain(model, inputs, target, methods, layers, engine, folder):
+def explain(model, inputs, target, methods, layers, engine, folder, options=()):
     """Per method and layer the map and its record; `inputs` are named arrays, the image first."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -47,7 +47,7 @@ def explain(model, inputs, target, methods, layers, engine, folder):
     start = time.monotonic()
     out = whycam(
         "explain", folder / "x.npy", "--model", model, "--target", target, "--method", ",".join(methods), "--layer", ",".join(layers),
-        "--engine", engine, "--threads", 1, "--raw", "--json", "--quiet", "--out", folder / "out", *more,
+        "--engine", engine, "--threads", 1, "--raw", "--json", "--quiet", "--out", folder / "out", *more, *options,
     )  # fmt: skip
     record = json.loads(out.strip().splitlines()[-1])
     record["seconds"] = time.monotonic() - start

@@ -16,6 +16,9 @@ class Entry:
     opset: int = 17  # of the older exporter
     exporters: tuple[str, ...] = ("legacy", "dynamo")
     more: Callable[[], dict] = field(default=dict)  # further inputs
+    ask: Callable = field(default=lambda out: best_class(out))  # from the output: whycam's target, and the score as a function of the output
+    side: Callable | None = None  # what makes it, where that is not PyTorch
+    options: tuple[str, ...] = ()  # further options of whycam
 
     @property
     def id(self):
@@ -91,3 +94,9 @@ def first(out):
     while not isinstance(out, torch.Tensor):
         out = next(iter(out.values())) if isinstance(out, dict) else out[0]
     return out
+
+
+def best_class(out):
+    """The class with the highest score."""
+    target = int(first(out).flatten(1)[0].argmax())
+    return f"class:{target}", lambda out: first(out).flatten(1)[0, target]
