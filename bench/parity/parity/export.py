@@ -7,7 +7,7 @@ from contextlib import redirect_stderr, redirect_stdout
 
 import torch
 
-NAMES = {"legacy": "torch.onnx.export(dynamo=False)", "dynamo": "torch.onnx.export(dynamo=True)"}
+NAMES = {"legacy": "torch.onnx.export(dynamo=False)", "dynamo": "torch.onnx.export(dynamo=True)", "tf2onnx": "tf2onnx.convert.from_function"}
 
 
 def warm_up(folder):

@@ -7,7 +7,8 @@ import onnx
 
 from . import subject
 from .export import CannotExport
-from .reference import grad_cam, grid, laid_out
+from .layouts import laid_out
+from .reference import grad_cam, grid
 from .torch_side import RULES, TorchSide
 
 SEEDS = 4
@@ -48,6 +49,7 @@ def attempt(entry, exporter, seed, engine, folder):
         path.unlink(missing_ok=True)
         file["no_export"] = str(error)
         return row
+    row["target"] = side.target
     file["opset"] = onnx.load(path, load_external_data=False).opset_import[0].version
     file["seconds_export"] = round(time.monotonic() - start, 1)
     maps = ask(path, file, side, engine, folder / "explained")
@@ -94,7 +96,7 @@ def compare(side, path, maps, row, file):
     if not maps:
         return
     names = sorted({m["layer"] for m in maps if is_layer_map(m)})
-    values = subject.values(path, side.inputs, names) if names else []
+    values = subject.values(path, side.feed, names) if names else []
     places = dict(zip(names, side.find(values), strict=True))
     methods = ["gradient", *({m["method"] for m in maps} & {"guided-backprop"})]
     runs = {method: [side.single(method)] for method in methods}

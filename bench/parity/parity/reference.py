@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
+from .layouts import equal_up_to_layout
+
 sys.path.insert(0, str(Path(__file__).parents[3] / "golden" / "nets"))
 from reference import MAX_POOLS, RECTIFIERS, Rectify  # noqa: E402
 
@@ -105,29 +107,6 @@ class Watch(TorchFunctionMode):
             return None
         self.rectified += 1
         return Rectify.apply(x, value, derivative, self.rule)
-
-
-def equal_up_to_layout(ours, value):
-    """The permutation and shape that turn `ours` into `value`, when that makes them equal."""
-    scale = float(np.abs(value).max())
-    same = lambda a: bool(np.isfinite(scale)) and float(np.abs(a - value).max()) <= 2e-4 * scale
-    if ours.shape == value.shape:
-        return (None, value.shape) if same(ours) else None
-    if ours.ndim == 4:
-        for perm in ((0, 2, 3, 1), (0, 3, 1, 2)):
-            turned = ours.transpose(perm)
-            if turned.size == value.size and same(turned.reshape(value.shape)):
-                return perm, value.shape
-    if ours.ndim == 3:
-        turned = ours.transpose(0, 2, 1)
-        if same(turned.reshape(value.shape)):
-            return (0, 2, 1), value.shape
-    return (None, value.shape) if same(ours.reshape(value.shape)) else None
-
-
-def laid_out(array, layout):
-    perm, shape = layout
-    return (array if perm is None else array.transpose(perm)).reshape(shape)
 
 
 class Reference:

@@ -1,24 +1,14 @@
 """A PyTorch model of the zoo: made, exported, and asked what its maps should be."""
 
-from dataclasses import dataclass
-
 import torch
 
 from . import weights
 from .export import export
 from .reference import Reference
+from .said import Said
 from .zoo import first
 
 RULES = {"gradient": None, "guided-backprop": "guided_backprop"}
-
-
-@dataclass
-class Said:
-    """What a framework says: the signal at the image, per layer `(activation, signal)`, and how many rectifiers had another rule."""
-
-    image: object
-    layers: list
-    rectifiers: int = 0
 
 
 class TorchSide:
@@ -28,6 +18,7 @@ class TorchSide:
         self.tensors = [weights.image(entry.shape, seed), *entry.more().values()]
         self.net = weights.draw(entry.build().eval(), seed, self.tensors)
         self.inputs = {name: t.numpy() for name, t in zip(["image", *entry.more()], self.tensors, strict=True)}
+        self.feed = self.inputs
         with torch.no_grad():
             out = self.net(*self.tensors)
         self.finite = bool(first(out).isfinite().all())

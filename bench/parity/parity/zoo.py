@@ -6,6 +6,8 @@ from typing import Callable
 import torch
 from torch import nn
 
+from . import keras_side
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -84,9 +86,25 @@ def timm_models():
         yield Entry("timm", name, build, (1, 3, side, side))
 
 
+# Keras' applications, by tf2onnx.
+KERAS = """
+    MobileNetV2@96 ResNet50V2@96 DenseNet121@96 EfficientNetB0@96 EfficientNetV2B0@96 Xception@96 InceptionV3@128 NASNetMobile@96 VGG16@96
+    ConvNeXtTiny@96 MobileNet@96 ResNet101@96
+""".split()
+
+
+def keras_models():
+    if not keras_side.PYTHON:
+        return
+    for text in KERAS:
+        name, side = text.split("@")
+        yield Entry("keras", name, None, (1, 3, int(side), int(side)), exporters=("tf2onnx",), side=keras_side.KerasSide)
+
+
 def entries():
     yield from torchvision()
     yield from timm_models()
+    yield from keras_models()
 
 
 def first(out):
