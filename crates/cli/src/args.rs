@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
-use whycam::engine::ENGINES;
+use whycam::engine::{Device, ENGINES};
 use whycam::image::{Align, Colormap, OverlayStyle};
 use whycam::prep::{PRESETS, Prep};
 use whycam::{METHODS, Method, Target};
@@ -97,9 +97,15 @@ pub struct Explain {
     /// An array for a further input of the model.
     #[arg(long, value_name = "NAME=FILE.npy", help_heading = "Model", value_parser = named_file)]
     pub input: Vec<(String, PathBuf)>,
-    /// What runs the model.
+    /// What runs the model; auto is ort (ONNX Runtime) where its library is found, and rten elsewhere.
+    ///
+    /// Looked at are ORT_DYLIB_PATH and, when that is not set, the folder of this program and the active Python virtual
+    /// environment with the package onnxruntime. Never the working directory.
     #[arg(long, value_name = "ENGINE", help_heading = "Model", default_value = ENGINES[0], value_parser = PossibleValuesParser::new(ENGINES))]
     pub engine: String,
+    /// What computes; all but cpu need an ONNX Runtime built for it.
+    #[arg(long, value_name = "DEVICE", help_heading = "Model", default_value_t = Device::Cpu, value_parser = devices())]
+    pub device: Device,
     /// Threads [default: as many as the machine runs at once].
     #[arg(long, value_name = "N", help_heading = "Model")]
     pub threads: Option<NonZeroUsize>,
@@ -262,6 +268,10 @@ fn presets() -> Vec<PossibleValue> {
 
 fn colormaps() -> Vec<PossibleValue> {
     Colormap::all().map(|c| PossibleValue::new(c.name()).help(c.about())).collect()
+}
+
+fn devices() -> impl TypedValueParser<Value = Device> {
+    PossibleValuesParser::new(Device::ALL.map(Device::name)).try_map(|name: String| name.parse::<Device>())
 }
 
 fn aligns() -> impl TypedValueParser<Value = Align> {

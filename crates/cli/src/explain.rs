@@ -26,19 +26,25 @@ use crate::{further, npy};
 /// When the question cannot be asked. An input that fails is reported, and makes the exit code 1.
 pub fn run(args: &Explain) -> Result<ExitCode, Fail> {
     let mut console = Console::new(args.quiet, args.json);
-    let options = EngineOptions { threads: args.threads };
+    let options = EngineOptions { threads: args.threads, device: args.device };
     let threads = options.threads();
     // Pictures are drawn by as many threads as run the model; a pool that is there already does as well.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     let layers = layers(&args.layer)?;
     let model = model(args)?;
-    let engine = engine(&args.engine, options)?;
+    let engine = engine(&args.engine, options).map_err(|e| Fail::from(e).into_usage())?;
     let question =
         Question { methods: args.method.clone(), layers, targets: args.target.clone(), align: args.align };
     let asked = question.clone();
     let explainer = Explainer::new(&model, engine.as_ref(), &question)?;
     let further = further::read(&model, &args.input)?;
-    let facts = EngineFacts { name: engine.name(), version: engine.version(), threads };
+    let facts = EngineFacts {
+        name: engine.name(),
+        version: engine.version(),
+        library: engine.library().map(|path| path.display().to_string()),
+        device: args.device.name(),
+        threads,
+    };
     announce(&console, args, &model, &facts, &explainer);
 
     let (inputs, missing) = inputs::find(&args.inputs, &args.out);

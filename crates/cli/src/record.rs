@@ -47,6 +47,11 @@ pub struct EngineFacts<'a> {
     pub name: &'a str,
     /// Its version.
     pub version: String,
+    /// The file of its library; absent for one that is built in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub library: Option<String>,
+    /// What computes.
+    pub device: &'a str,
     /// Its threads.
     pub threads: usize,
 }

@@ -1,13 +1,19 @@
 #![forbid(unsafe_code)]
 //! The engines that run whycam's graphs. An engine is reached through ONNX bytes and knows no gradients.
 
+mod device;
+mod lacking;
+mod ort;
 mod rten;
 
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::available_parallelism;
 
-use whycam_graph::{Engine, Graph, Program, Result, onnx, pass};
+use whycam_graph::{Engine, Error, Graph, Program, Result, onnx, pass};
 
+pub use device::Device;
+pub use ort::Ort;
 pub use rten::Rten;
 
 /// How an engine works.
@@ -15,6 +21,8 @@ pub use rten::Rten;
 pub struct EngineOptions {
     /// Threads; as many as the machine runs at once when not given.
     pub threads: Option<NonZeroUsize>,
+    /// What computes.
+    pub device: Device,
 }
 
 impl EngineOptions {
@@ -24,17 +32,23 @@ impl EngineOptions {
     }
 }
 
-/// The engines that can be asked for by name; `auto` is the first that is there.
-pub const ENGINES: &[&str] = &["auto", "rten"];
+/// The engines that can be asked for by name. `auto` is ONNX Runtime where its library is found, and rten elsewhere.
+pub const ENGINES: &[&str] = &["auto", rten::NAME, ort::NAME];
 
 /// The engine of that name, one of [`ENGINES`].
 ///
 /// # Errors
-/// When there is no such engine.
+/// When there is no such engine, or its library is not found or too old, or it does not know the device. `auto` passes
+/// over a library that it cannot use, but not one that `ORT_DYLIB_PATH` names.
 pub fn engine(name: &str, options: EngineOptions) -> Result<Box<dyn Engine>> {
     match name {
-        "auto" | "rten" => Ok(Box::new(Rten::new(options))),
-        _ => Err(whycam_graph::Error::Name {
+        "auto" if options.device == Device::Cpu => match Ort::find(options)? {
+            Some(ort) => Ok(Box::new(ort)),
+            None => Ok(Box::new(Rten::new(options)?)),
+        },
+        "auto" | ort::NAME => Ok(Box::new(Ort::new(options)?)),
+        rten::NAME => Ok(Box::new(Rten::new(options)?)),
+        _ => Err(Error::Name {
             what: format!("there is no engine {name:?}"),
             hint: format!("the engines are {}", ENGINES.join(", ")),
         }),
@@ -44,8 +58,18 @@ pub fn engine(name: &str, options: EngineOptions) -> Result<Box<dyn Engine>> {
 /// Lowers a graph for the engine, writes it, and loads it.
 ///
 /// # Errors
-/// When the graph cannot be written, or the engine cannot load it.
+/// When the graph cannot be written, or the engine cannot load it; every node that it does not take is named.
 pub fn load(engine: &dyn Engine, graph: &Graph) -> Result<Box<dyn Program>> {
     let lowered = pass::lower(graph, engine.name())?;
-    engine.load(onnx::write(&lowered)?)
+    let loaded = engine.load(onnx::write(&lowered)?);
+    loaded.map_err(|error| lacking::nodes(engine, &lowered).unwrap_or(error))
+}
+
+/// Runs an engine's code; a panic becomes an error.
+fn guarded<T>(work: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&s| s.to_owned()));
+        format!("the engine panicked: {}", text.unwrap_or_default())
+    })
 }

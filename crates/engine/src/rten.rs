@@ -1,6 +1,5 @@
 //! rten: ONNX inference in pure Rust, always there.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use rten::{DataType, Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView};
@@ -8,9 +7,9 @@ use rten_tensor::prelude::*;
 use whycam_graph::engine::ModelBytes;
 use whycam_graph::{DType, Engine, Error, Program, Result, Tensor};
 
-use crate::EngineOptions;
+use crate::{Device, EngineOptions, guarded};
 
-const NAME: &str = "rten";
+pub(crate) const NAME: &str = "rten";
 
 /// The rten engine. Its integers have 32 bits: int64 values outside that range are an error.
 #[derive(Debug)]
@@ -20,8 +19,18 @@ pub struct Rten {
 
 impl Rten {
     /// An engine with a thread pool of its own.
-    pub fn new(options: EngineOptions) -> Rten {
-        Rten { pool: Arc::new(ThreadPool::with_num_threads(options.threads())) }
+    ///
+    /// # Errors
+    /// When another device than the processor is asked.
+    pub fn new(options: EngineOptions) -> Result<Rten> {
+        match options.device {
+            Device::Cpu => Ok(Rten { pool: Arc::new(ThreadPool::with_num_threads(options.threads())) }),
+            device => Err(Error::Engine {
+                engine: NAME,
+                what: format!("it runs on the processor only, not on the device {device}"),
+                hint: "take --engine ort, or leave out --device".into(),
+            }),
+        }
     }
 }
 
@@ -43,7 +52,9 @@ impl Engine for Rten {
             options.load(model.proto.into())
         };
         // Constants are folded while loading, which is work for the pool too.
-        let model = guarded("loading", || self.pool.run(load))?.map_err(|e| failed("loading", &e))?;
+        let model = guarded(|| self.pool.run(load))
+            .map_err(|e| failed("loading", &e))?
+            .map_err(|e| failed("loading", &e))?;
         let inputs = named(&model, model.input_ids())?;
         let outputs = model.output_ids().to_vec();
         Ok(Box::new(Loaded { model, inputs, outputs, pool: self.pool.clone() }))
@@ -80,25 +91,18 @@ impl Program for Loaded {
         }
         let mut options = RunOptions::default();
         options.thread_pool = Some(self.pool.clone());
-        let results = guarded("running", || self.model.run(given, &self.outputs, Some(options)))?;
+        let results = guarded(|| self.model.run(given, &self.outputs, Some(options)));
+        let results = results.map_err(|e| failed("running", &e))?;
         results.map_err(|e| failed("running", &e))?.into_iter().map(from_rten).collect()
     }
-}
-
-/// Runs engine code; a panic becomes an error.
-fn guarded<T>(doing: &str, work: impl FnOnce() -> T) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&s| s.to_owned()));
-        failed(doing, &format!("the engine panicked: {}", text.unwrap_or_default()))
-    })
 }
 
 fn failed(doing: &str, what: &dyn std::fmt::Display) -> Error {
     Error::Engine {
         engine: NAME,
         what: format!("{doing} failed: {what}"),
-        hint: "check that the model runs unchanged in an ONNX engine; see `whycam inspect`".into(),
+        hint: "--engine ort has every operator and type of ONNX; or check the model with `whycam inspect`"
+            .into(),
     }
 }
 

@@ -3,12 +3,12 @@
 
 mod common;
 
-use common::{Net, nets, relative_l2};
-use whycam_engine::{EngineOptions, engine, load};
+use common::{Net, engines, nets, relative_l2};
+use whycam_engine::load;
 use whycam_graph::derive::{Classes, Formula, Part, Recipe, Reduce, TARGET, Weights, derive};
 use whycam_graph::diff::{ReluRule, Rules};
 use whycam_graph::op::Coordinates;
-use whycam_graph::{Tensor, ValueId, layer};
+use whycam_graph::{Engine, Tensor, ValueId, layer};
 
 /// float32 in another order of summation; the networks' seeds keep decisions away from rounding.
 const TOLERANCE: f64 = 1e-4;
@@ -46,7 +46,7 @@ fn per_image(data: &[f64], k: usize, n: usize) -> Vec<f64> {
     (0..n).flat_map(|i| (0..k).flat_map(move |j| data[(j * n + i) * size..][..size].to_vec())).collect()
 }
 
-fn check(net: &Net, file: &str) -> Vec<String> {
+fn check(engines: &[Box<dyn Engine>], net: &Net, file: &str) -> Vec<String> {
     let place = format!("{}/{file}", net.name);
     let graph = net.graph(file);
     let image = layer::image_input(&graph).expect(&place);
@@ -64,23 +64,25 @@ fn check(net: &Net, file: &str) -> Vec<String> {
     let list: Vec<Formula> = asked.iter().map(|(_, f)| *f).collect();
     let derived = derive(&graph, image, &score, Classes { top: 0, given: k }, &list)
         .unwrap_or_else(|e| panic!("{place}: {e}"));
-    let engine = engine("rten", EngineOptions::default()).expect("rten is always there");
-    let program = load(engine.as_ref(), &derived.graph).unwrap_or_else(|e| panic!("{place}: {e}"));
     let name = &graph.value(image).name;
     let inputs =
         [(name.as_str(), net.array("x").tensor()), (TARGET, Tensor::i64(&[n, k], &target).expect("whole"))];
-    let outputs = program.run(&inputs).unwrap_or_else(|e| panic!("{place}: {e}"));
-    let mut compare = |what: &str, got: &Tensor, expected: Vec<f64>| {
-        let error = relative_l2(&got.to_f64s(), &expected);
-        if error.is_nan() || error > TOLERANCE {
-            wrong.push(format!("{place}: {what} differs by {error:.2e}"));
-        }
-    };
     let scores = if net.arrays.contains_key("logits") { "logits" } else { "scores" };
-    compare("scores", &outputs[0], net.array(scores).data.clone());
-    for (i, (what, _)) in asked.iter().enumerate() {
-        if let Some(array) = net.arrays.get(*what) {
-            compare(what, &outputs[2 + 2 * i], per_image(&array.data, k, n));
+    for engine in engines {
+        let place = format!("{place} in {}", engine.name());
+        let program = load(engine.as_ref(), &derived.graph).unwrap_or_else(|e| panic!("{place}: {e}"));
+        let outputs = program.run(&inputs).unwrap_or_else(|e| panic!("{place}: {e}"));
+        let mut compare = |what: &str, got: &Tensor, expected: Vec<f64>| {
+            let error = relative_l2(&got.to_f64s(), &expected);
+            if error.is_nan() || error > TOLERANCE {
+                wrong.push(format!("{place}: {what} differs by {error:.2e}"));
+            }
+        };
+        compare("scores", &outputs[0], net.array(scores).data.clone());
+        for (i, (what, _)) in asked.iter().enumerate() {
+            if let Some(array) = net.arrays.get(*what) {
+                compare(what, &outputs[2 + 2 * i], per_image(&array.data, k, n));
+            }
         }
     }
     wrong
@@ -90,13 +92,14 @@ fn check(net: &Net, file: &str) -> Vec<String> {
 fn derived_graphs_agree_with_pytorch() {
     let mut wrong = Vec::new();
     let (mut checked, mut cams) = (0, 0);
+    let engines = engines();
     for net in nets() {
         cams += usize::from(net.arrays.contains_key("hires_cam"));
         for file in net.files() {
             checked += 1;
-            wrong.extend(check(&net, &file));
+            wrong.extend(check(&engines, &net, &file));
         }
     }
     assert!(checked > 60 && cams >= 24, "only {checked} files, and {cams} networks with cams.npz");
-    assert!(wrong.is_empty(), "{} of {checked} files:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(wrong.is_empty(), "{} outputs of {checked} files:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -1,6 +1,7 @@
 //! What an engine is to the compiler: something that loads model bytes and runs them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use bytes::Bytes;
 
@@ -23,6 +24,11 @@ pub trait Engine: Send + Sync {
 
     /// Its version.
     fn version(&self) -> String;
+
+    /// The library that it comes from, when that is a file of its own.
+    fn library(&self) -> Option<&Path> {
+        None
+    }
 
     /// Makes a model ready to run.
     ///

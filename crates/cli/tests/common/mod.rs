@@ -10,11 +10,16 @@ use tempfile::TempDir;
 use whycam::graph::op::{BinaryFn, Conv, Gemm, Opaque, UnaryFn};
 use whycam::graph::{Build, DType, Dim, Header, NamedNode, Op, Shape, Tensor, ValueId, onnx};
 
-/// `whycam` in a folder of its own, undisturbed by the environment.
+/// `whycam` in a folder of its own, undisturbed by the environment: no ONNX Runtime is found.
 pub fn whycam(folder: &Path, args: &[&str]) -> OutputAssert {
-    let command =
-        Command::new(cargo_bin!("whycam")).current_dir(folder).env_remove("COLUMNS").env("NO_COLOR", "1");
-    command.args(args).assert()
+    command(folder, args).assert()
+}
+
+/// The same, not run yet.
+pub fn command(folder: &Path, args: &[&str]) -> Command {
+    let command = Command::new(cargo_bin!("whycam")).current_dir(folder).env("NO_COLOR", "1");
+    let disturbing = ["COLUMNS", "ORT_DYLIB_PATH", "VIRTUAL_ENV", "CONDA_PREFIX"];
+    disturbing.into_iter().fold(command, |command, name| command.env_remove(name)).args(args)
 }
 
 /// A folder for one test.

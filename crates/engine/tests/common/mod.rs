@@ -1,5 +1,9 @@
 //! The networks of `golden/nets`: files, and what PyTorch says of them.
 
+#![allow(dead_code, reason = "every test uses a part of it")]
+
+mod engines;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,6 +11,8 @@ use std::path::{Path, PathBuf};
 use whycam_graph::engine::ModelBytes;
 use whycam_graph::onnx::{self, ReadOptions};
 use whycam_graph::{Graph, Tensor};
+
+pub use engines::engines;
 
 /// One network, with the arrays of its `numbers.npz`, and of its `cams.npz` if it has one.
 pub struct Net {

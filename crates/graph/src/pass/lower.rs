@@ -5,19 +5,23 @@ use crate::diff::lrn_base;
 use crate::emit::Emit;
 use crate::error::Result;
 use crate::graph::{Build, Graph, ValueId};
-use crate::op::{BinaryFn, ConvTranspose, Op};
-use crate::shape::Dim;
-use crate::tensor::{DType, Tensor};
+use crate::infer::pooled;
+use crate::op::{BinaryFn, ConvTranspose, Op, Window};
+use crate::shape::{Dim, Shape};
+use crate::tensor::{DType, External, Tensor};
 
 /// The graph in the ops of the named engine; other engines run it as it is.
 ///
-/// rten has no LRN, no Dropout, no windows over three axes, and only 32-bit floats.
+/// rten has no LRN, no Dropout, no windows over three axes, only 32-bit floats, and takes no folders in the names of
+/// external files. ONNX Runtime believes ONNX's shape inference, which counts a pool's last window even where that lies
+/// in the padding altogether and is none.
 ///
 /// # Errors
 /// Those of making nodes.
 pub fn lower(graph: &Graph, engine: &str) -> Result<Graph> {
     match engine {
-        "rten" => for_rten(graph),
+        "rten" => Ok(without_folders(for_rten(graph)?)),
+        "ort" => for_ort(graph),
         _ => Ok(graph.clone()),
     }
 }
@@ -46,6 +50,56 @@ fn for_rten(graph: &Graph) -> Result<Graph> {
             _ => None,
         })
     })
+}
+
+fn for_ort(graph: &Graph) -> Result<Graph> {
+    rewrite(graph, |b, node, inputs| {
+        let (Some(Some(x)), Op::MaxPool(window)) = (inputs.first().copied(), &node.op) else {
+            return Ok(None);
+        };
+        match without_ceil(window, &b.shape(x)?) {
+            None => Ok(None),
+            Some(window) => Ok(Some(vec![b.emit(Op::MaxPool(window), &[x])?])),
+        }
+    })
+}
+
+/// The same windows by padding alone, where a last window was dropped because it lay in the padding. To a maximum, the
+/// width of the padding is nothing.
+fn without_ceil(window: &Window, x: &Shape) -> Option<Window> {
+    let mut plain = Window { ceil_mode: false, ..window.clone() };
+    let mut dropped = false;
+    for (i, pads) in plain.pads.iter_mut().enumerate() {
+        let n = x.0.get(i + 2)?.fixed()?;
+        let count = pooled(window, i, n).ok()?;
+        let (stride, span) = (window.strides[i], (window.kernel[i] - 1) * window.dilations[i] + 1);
+        let end = (count - 1) * stride + span;
+        dropped |= n + pads.0 + pads.1 > end;
+        pads.1 = end.saturating_sub(n + pads.0);
+    }
+    (window.ceil_mode && dropped).then_some(plain)
+}
+
+/// The graph with its external files numbered.
+fn without_folders(mut graph: Graph) -> Graph {
+    let locations: Vec<String> = graph.buffers.keys().cloned().collect();
+    if !locations.iter().any(|l| l.contains(['/', '\\'])) {
+        return graph;
+    }
+    let flat = |location: &str| locations.iter().position(|l| l == location).map(|i| format!("{i}.data"));
+    for value in &mut graph.values {
+        let moved = value.constant.as_ref().and_then(|c| Some((c.external()?, c)));
+        if let Some((place, constant)) = moved
+            && let Some(location) = flat(&place.location)
+        {
+            let place = External { location: location.into(), offset: place.offset };
+            value.constant = Some(constant.clone().with_external(place));
+        }
+    }
+    let buffers = std::mem::take(&mut graph.buffers);
+    graph.buffers =
+        buffers.into_values().enumerate().map(|(i, bytes)| (format!("{i}.data"), bytes)).collect();
+    graph
 }
 
 /// An op over three spatial axes, on two neighbours of which its windows have one cell, as an op over two.
@@ -104,4 +158,35 @@ fn flat(b: &mut Build, op: &Op, inputs: &[Option<ValueId>]) -> Result<Option<Val
     let mut to = b.shape(y)?;
     to.0.splice(first + 2..first + 3, parts);
     Ok(Some(b.reshape(y, to)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same number of windows, and no rounding up is left; windows that need none are not touched.
+    #[test]
+    fn a_last_window_in_the_padding_is_dropped_by_padding() {
+        let mut rewritten = 0;
+        for n in 2..12 {
+            for (kernel, stride, pad) in [(2, 2, 0), (2, 2, 1), (3, 2, 1), (3, 3, 1), (2, 3, 1)] {
+                let window = Window {
+                    kernel: vec![kernel],
+                    strides: vec![stride],
+                    dilations: vec![1],
+                    pads: vec![(pad, pad)],
+                    ceil_mode: true,
+                };
+                let Ok(count) = pooled(&window, 0, n) else { continue };
+                if let Some(plain) = without_ceil(&window, &Shape::fixed(&[1, 1, n])) {
+                    rewritten += 1;
+                    assert!(!plain.ceil_mode && plain.pads[0].1 < kernel, "{n} {window:?}");
+                    assert_eq!(pooled(&plain, 0, n), Ok(count), "{n} {window:?}");
+                    // What ONNX counts without looking where the last window starts.
+                    assert_eq!((n + 2 * pad - kernel).div_ceil(stride) + 1, count + 1, "{n} {window:?}");
+                }
+            }
+        }
+        assert!(rewritten > 5, "{rewritten}");
+    }
 }

@@ -290,15 +290,18 @@ impl Writer<'_> {
     }
 }
 
-/// `size / input`, if rounding does not lead to another size.
+/// The least scales, from `size / input` on, that come to the size whether they are multiplied in single or in double
+/// precision, as engines and ONNX's shape inference do.
 fn exact_scales(x: &Shape, size: [usize; 2]) -> Option<[f32; 2]> {
     let mut scales = [0.0; 2];
     for (i, to) in size.into_iter().enumerate() {
         let from = x.0.get(i + 2)?.fixed()? as f32;
-        scales[i] = to as f32 / from;
-        if (from * scales[i]) as usize != to {
-            return None;
-        }
+        let comes_to = |scale: &f32| {
+            let double = (f64::from(from) * f64::from(*scale)) as usize;
+            ((from * scale) as usize, double) == (to, to)
+        };
+        let nearest = to as f32 / from;
+        scales[i] = [nearest, nearest.next_up()].into_iter().find(comes_to)?;
     }
     Some(scales)
 }
@@ -314,4 +317,25 @@ fn window(w: &Window) -> [crate::onnx::proto::AttributeProto; 4] {
         pads(&w.pads),
         int("ceil_mode", w.ceil_mode),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 3 · (5/3 in float32) is 5 in float32 but less than 5 in float64.
+    #[test]
+    fn scales_come_to_the_size_in_either_precision() {
+        for from in 1..40 {
+            for to in 1..300 {
+                let scales =
+                    exact_scales(&Shape::fixed(&[1, 1, from, from]), [to, to]).expect("there are some");
+                let single = (from as f32 * scales[0]).floor();
+                let double = (from as f64 * f64::from(scales[0])).floor();
+                assert_eq!((single as usize, double as usize), (to, to), "{from} to {to}");
+                // One unit in the last place at most.
+                assert!((f64::from(scales[0]) * from as f64 / to as f64 - 1.0).abs() < 1.5e-7);
+            }
+        }
+    }
 }

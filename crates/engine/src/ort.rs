@@ -1,0 +1,160 @@
+//! ONNX Runtime, from a library that is found on the machine.
+
+mod library;
+mod values;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ::ort::ep::{self, ExecutionProvider};
+use ::ort::session::Session;
+use ::ort::session::builder::SessionBuilder;
+use whycam_graph::engine::ModelBytes;
+use whycam_graph::{Engine, Error, Program, Result, Tensor};
+
+use self::library::{Found, Runtime};
+use self::values::{from_ort, to_ort};
+use crate::{Device, EngineOptions, guarded};
+
+pub(crate) const NAME: &str = "ort";
+
+/// The ONNX Runtime engine. The accelerators come from the library; without one for the device asked, it is an error,
+/// never a silent fall-back.
+#[derive(Debug)]
+pub struct Ort {
+    runtime: Runtime,
+    options: EngineOptions,
+}
+
+impl Ort {
+    /// An engine on the library that `ORT_DYLIB_PATH` names, or that lies beside the program or in the active virtual
+    /// environment.
+    ///
+    /// # Errors
+    /// When none of these can be used, with all places that were tried, or it does not know the device.
+    pub fn new(options: EngineOptions) -> Result<Ort> {
+        match library::find() {
+            Found::Runtime(runtime) => {
+                available(&runtime, options.device)?;
+                Ok(Ort { runtime, options })
+            }
+            Found::Nothing { error, .. } => Err(error),
+        }
+    }
+
+    /// The engine, or `None` where there is no library that can be used.
+    ///
+    /// # Errors
+    /// When `ORT_DYLIB_PATH` names a library that cannot be used, or it does not know the device.
+    pub fn find(options: EngineOptions) -> Result<Option<Ort>> {
+        match library::find() {
+            Found::Nothing { asked: false, .. } => Ok(None),
+            _ => Ort::new(options).map(Some),
+        }
+    }
+
+    fn load(&self, model: &ModelBytes) -> std::result::Result<Loaded, String> {
+        let told = |e: ::ort::Error<SessionBuilder>| e.to_string();
+        let builder = Session::builder(&self.runtime.environment).map_err(|e| e.to_string())?;
+        let mut builder = builder.with_intra_threads(self.options.threads()).map_err(told)?;
+        if let Some(provider) = provider(self.options.device) {
+            builder = builder.with_execution_providers([provider.error_on_failure()]).map_err(told)?;
+        }
+        for (location, bytes) in &model.external {
+            let buffer: Arc<[u8]> = Arc::from(&bytes[..]);
+            builder = builder.with_external_initializer_file_in_memory(location, buffer).map_err(told)?;
+        }
+        let session = builder.commit_from_memory(&model.proto).map_err(|e| e.to_string())?;
+        let inputs = session.inputs().iter().map(|input| input.name().to_owned()).collect();
+        Ok(Loaded { session: Mutex::new(session), inputs })
+    }
+}
+
+impl Engine for Ort {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn version(&self) -> String {
+        self.runtime.version.clone()
+    }
+
+    fn library(&self) -> Option<&Path> {
+        Some(&self.runtime.path)
+    }
+
+    fn load(&self, model: ModelBytes) -> Result<Box<dyn Program>> {
+        let loaded = guarded(|| self.load(&model)).and_then(|loaded| loaded);
+        Ok(Box::new(loaded.map_err(|what| failed("loading", &what))?))
+    }
+}
+
+struct Loaded {
+    /// ONNX Runtime's `Run` is not safe to call from several threads.
+    session: Mutex<Session>,
+    inputs: Vec<String>,
+}
+
+impl Loaded {
+    fn run(&self, inputs: &[(&str, Tensor)]) -> std::result::Result<Vec<Tensor>, String> {
+        let mut given = Vec::new();
+        for (name, tensor) in inputs.iter().filter(|(name, _)| self.inputs.iter().any(|i| i == name)) {
+            given.push((*name, to_ort(tensor)?));
+        }
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let outputs = session.run(given).map_err(|e| e.to_string())?;
+        outputs.values().map(|value| from_ort(&value)).collect()
+    }
+}
+
+impl Program for Loaded {
+    fn run(&self, inputs: &[(&str, Tensor)]) -> Result<Vec<Tensor>> {
+        let results = guarded(|| self.run(inputs)).and_then(|results| results);
+        results.map_err(|what| failed("running", &what))
+    }
+}
+
+fn failed(doing: &str, what: &str) -> Error {
+    Error::Engine {
+        engine: NAME,
+        what: format!("{doing} failed: {what}"),
+        hint: "check that the model runs unchanged in ONNX Runtime, or try --engine rten".into(),
+    }
+}
+
+/// What ONNX Runtime calls a device; nothing for the processor, which it always has.
+fn provider(device: Device) -> Option<ep::ExecutionProviderDispatch> {
+    match device {
+        Device::Cpu => None,
+        Device::Cuda => Some(ep::CUDA::default().build()),
+        Device::TensorRt => Some(ep::TensorRT::default().build()),
+        Device::CoreMl => Some(ep::CoreML::default().build()),
+        Device::DirectMl => Some(ep::DirectML::default().build()),
+    }
+}
+
+/// Whether the library was built for the device.
+fn available(runtime: &Runtime, device: Device) -> Result<()> {
+    let there = guarded(|| match device {
+        Device::Cpu => Ok(true),
+        Device::Cuda => ep::CUDA::is_available(),
+        Device::TensorRt => ep::TensorRT::is_available(),
+        Device::CoreMl => ep::CoreML::is_available(),
+        Device::DirectMl => ep::DirectML::is_available(),
+    });
+    match there {
+        Ok(Ok(true)) => Ok(()),
+        Ok(Ok(false)) => Err(Error::Engine {
+            engine: NAME,
+            what: format!(
+                "the ONNX Runtime at {} was not built for the device {device}",
+                runtime.path.display()
+            ),
+            hint: "install one that was (such as the package onnxruntime-gpu or onnxruntime-directml), or leave out \
+                   --device"
+                .into(),
+        }),
+        Ok(Err(error)) => Err(failed("looking for devices", &error.to_string())),
+        Err(panic) => Err(failed("looking for devices", &panic)),
+    }
+}
