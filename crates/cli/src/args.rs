@@ -109,6 +109,9 @@ pub struct Explain {
     /// Threads [default: as many as the machine runs at once].
     #[arg(long, value_name = "N", help_heading = "Model")]
     pub threads: Option<NonZeroUsize>,
+    /// Most copies of an image that are run at once by methods that need many; more take more memory.
+    #[arg(long, value_name = "N", help_heading = "Model", default_value = "8")]
+    pub batch: NonZeroUsize,
 
     /// What to explain: top1, top:K, class:INDEX or class:NAME.
     #[arg(
@@ -142,9 +145,9 @@ pub struct Explain {
     /// How maps are enlarged: as most libraries do, or with the corner cells on the corner pixels, as in the paper's pictures.
     #[arg(long, value_name = "WAY", help_heading = "Pictures", default_value = Align::HalfPixel.name(), value_parser = aligns())]
     pub align: Align,
-    /// The colours of a map.
-    #[arg(long, value_name = "NAME", help_heading = "Pictures", default_value_t = Colormap::default(), value_parser = Offered::<Colormap>::new(colormaps))]
-    pub colormap: Colormap,
+    /// The colours of a map [default: jet; coolwarm for maps that are signed by nature].
+    #[arg(long, value_name = "NAME", help_heading = "Pictures", value_parser = Offered::<Colormap>::new(colormaps))]
+    pub colormap: Option<Colormap>,
     /// From 0, the photo alone, to 1, the colours alone.
     #[arg(long, value_name = "0..1", help_heading = "Pictures", default_value_t = OverlayStyle::default().opacity, value_parser = opacity)]
     pub opacity: f32,

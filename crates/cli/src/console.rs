@@ -2,7 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use whycam::Progress;
 
 use crate::fail::Fail;
 
@@ -10,27 +11,54 @@ use crate::fail::Fail;
 pub struct Console {
     quiet: bool,
     json: bool,
-    bar: ProgressBar,
+    /// Whether there is a terminal to see progress.
+    watched: bool,
+    bars: MultiProgress,
+    inputs: ProgressBar,
+    copies: ProgressBar,
 }
 
 impl Console {
     /// A console without a progress bar.
     pub fn new(quiet: bool, json: bool) -> Console {
-        Console { quiet, json, bar: ProgressBar::hidden() }
+        Console {
+            quiet,
+            json,
+            watched: !quiet && io::stderr().is_terminal(),
+            bars: MultiProgress::new(),
+            inputs: ProgressBar::hidden(),
+            copies: ProgressBar::hidden(),
+        }
     }
 
     /// Shows a progress bar over so many inputs, if there are several and a terminal to see it.
     pub fn expect(&mut self, inputs: usize) {
-        if inputs > 1 && !self.quiet && io::stderr().is_terminal() {
-            let style = ProgressStyle::with_template("{bar:32} {pos}/{len}, {eta} left");
-            self.bar = ProgressBar::new(inputs as u64)
-                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        if inputs > 1 && self.watched {
+            self.inputs = self.bars.add(bar("{bar:32} {pos}/{len}, {eta} left"));
+            self.inputs.set_length(inputs as u64);
+        }
+        if self.watched {
+            self.copies = self.bars.add(bar("{bar:32} {pos}/{len}, {per_sec}, {eta} left  {msg}"));
+        }
+    }
+
+    /// How far a method is that runs an image many times.
+    pub fn progress(&self, progress: Progress<'_>) {
+        if progress.done < progress.of {
+            if self.copies.position() > progress.done as u64 || self.copies.is_finished() {
+                self.copies.reset();
+            }
+            self.copies.set_message(progress.method.to_owned());
+            self.copies.set_length(progress.of as u64);
+            self.copies.set_position(progress.done as u64);
+        } else {
+            self.copies.finish_and_clear();
         }
     }
 
     /// One input is done.
     pub fn step(&self) {
-        self.bar.inc(1);
+        self.inputs.inc(1);
     }
 
     /// A progress bar over the steps of one input, where a terminal is there to see it.
@@ -45,7 +73,8 @@ impl Console {
 
     /// All inputs are done.
     pub fn end(&self) {
-        self.bar.finish_and_clear();
+        self.inputs.finish_and_clear();
+        self.copies.finish_and_clear();
     }
 
     /// Something that was asked for.
@@ -53,7 +82,7 @@ impl Console {
     /// # Errors
     /// As [`print()`].
     pub fn result(&self, text: &str) -> Result<(), Fail> {
-        if self.quiet || self.json { Ok(()) } else { self.bar.suspend(|| print(&visible(text))) }
+        if self.quiet || self.json { Ok(()) } else { self.bars.suspend(|| print(&visible(text))) }
     }
 
     /// A line of JSON, with `--json`.
@@ -61,20 +90,26 @@ impl Console {
     /// # Errors
     /// As [`print()`].
     pub fn json(&self, text: &str) -> Result<(), Fail> {
-        if self.json { self.bar.suspend(|| print(text)) } else { Ok(()) }
+        if self.json { self.bars.suspend(|| print(text)) } else { Ok(()) }
     }
 
     /// Something worth knowing.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            self.bar.suspend(|| complain(text));
+            self.bars.suspend(|| complain(text));
         }
     }
 
     /// Something that went wrong.
     pub fn error(&self, fail: &Fail) {
-        self.bar.suspend(|| complain(&format!("error: {fail}")));
+        self.bars.suspend(|| complain(&format!("error: {fail}")));
     }
+}
+
+/// A progress bar of this form.
+fn bar(form: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(form);
+    ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Prints a line on standard output; nobody reading it any more is no error.

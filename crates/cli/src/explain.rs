@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use sha2::{Digest, Sha256};
 use whycam::engine::{EngineOptions, engine};
 use whycam::graph::{Engine, Tensor};
-use whycam::image::{OverlayStyle, Photo};
+use whycam::image::Photo;
 use whycam::sanity::{self, Check, Sanity};
 use whycam::{Explainer, Explanation, Image, Layers, Map, Model, ModelOptions, Origin, Question};
 
@@ -33,8 +33,13 @@ pub fn run(args: &Explain) -> Result<ExitCode, Fail> {
     let layers = layers(&args.layer)?;
     let model = model(args)?;
     let engine = engine(&args.engine, options).map_err(|e| Fail::from(e).into_usage())?;
-    let question =
-        Question { methods: args.method.clone(), layers, targets: args.target.clone(), align: args.align };
+    let question = Question {
+        methods: args.method.clone(),
+        layers,
+        targets: args.target.clone(),
+        align: args.align,
+        batch: args.batch.get(),
+    };
     let asked = question.clone();
     let explainer = Explainer::new(&model, engine.as_ref(), &question)?;
     let further = further::read(&model, &args.input)?;
@@ -216,9 +221,11 @@ impl Session<'_> {
         let record = place.path(&place.record());
         let kept = record::kept(&record, &facts, args.force)?;
 
-        let answer = self.explainer.explain(image, &self.further)?;
-        let style = OverlayStyle { colormap: args.colormap, opacity: args.opacity, align: args.align };
-        let files = place.write(&name, image, &answer, &kept, Show { style, raw: args.raw })?;
+        let answer = self
+            .explainer
+            .explain_with(image, &self.further, &mut |progress| self.console.progress(progress))?;
+        let show = Show { colormap: args.colormap, opacity: args.opacity, align: args.align, raw: args.raw };
+        let files = place.write(&name, image, &answer, &kept, show)?;
         let milliseconds = (answer.time.as_secs_f64() * 1e6).round() / 1e3;
         let written: Vec<String> =
             files.iter().flat_map(|f| [Some(f.overlay.clone()), f.raw.clone()]).flatten().collect();

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use whycam::METHODS;
-use whycam::method::{Kind, MethodInfo, MethodOption, Space, Takes};
+use whycam::method::{COMMON, Kind, MethodInfo, MethodOption, Space, Takes};
 
 use crate::args;
 use crate::console::print;
@@ -39,7 +39,11 @@ pub fn run(args: &args::Methods) -> Result<ExitCode, Fail> {
     let text = match args.json {
         true => serde_json::to_string_pretty(&methods)
             .map_err(|e| Fail::input(format!("the methods are no JSON: {e}"), "please report this"))?,
-        false => methods.iter().map(Method::told).collect::<Vec<_>>().join("\n\n"),
+        false => {
+            let every =
+                COMMON.iter().map(|option| indented("every method", &[told("METHOD", &Choice::of(option))]));
+            methods.iter().map(Method::told).chain(every).collect::<Vec<_>>().join("\n\n")
+        }
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -48,8 +52,7 @@ pub fn run(args: &args::Methods) -> Result<ExitCode, Fail> {
 impl From<&'static MethodInfo> for Method {
     fn from(info: &'static MethodInfo) -> Method {
         let &MethodInfo { name, about, kind, space, options, needs, paper } = info;
-        let choice = |option: &'static MethodOption| Choice { option, default: option.default() };
-        let options = options.iter().map(choice).collect();
+        let options = options.iter().chain(COMMON).map(Choice::of).collect();
         Method { name, about, kind, compilable: kind.is_compilable(), space, options, needs, paper }
     }
 }
@@ -58,21 +61,37 @@ impl Method {
     fn told(&self) -> String {
         let space = match self.space {
             Space::Layer => "one number for every cell of a layer",
+            Space::Pixels => "one number for every pixel",
             Space::Image => "one number for every channel of every pixel",
             Space::LayerAndImage => "one number for every channel of every pixel, and reads a layer",
         };
-        let mut lines = vec![format!("{:<16}  {}", self.name, self.about)];
-        let mut line = |text: String| lines.push(format!("{:<16}  {text}", ""));
-        line(format!("gives {space}; needs {}", self.needs));
-        for Choice { option, default } in &self.options {
-            let MethodOption { name, takes, about } = option;
-            let takes = match takes {
-                Takes::Word(words) => words.join("|"),
-                takes => format!("<{takes}>"),
-            };
-            line(format!("{}:{name}={takes}  {about} [default: {default}]", self.name));
-        }
-        line(self.paper.to_owned());
-        lines.join("\n")
+        let mut lines = vec![self.about.to_owned(), format!("gives {space}; needs {}", self.needs)];
+        let own = self.options.len() - COMMON.len();
+        lines.extend(self.options.iter().take(own).map(|choice| told(self.name, choice)));
+        lines.push(self.paper.to_owned());
+        indented(self.name, &lines)
     }
+}
+
+/// Lines beside a name, below each other.
+fn indented(name: &str, lines: &[String]) -> String {
+    let width = METHODS.iter().map(|m| m.name.len()).max().unwrap_or(0);
+    let line = |(i, line): (usize, &String)| format!("{:<width$}  {line}", if i == 0 { name } else { "" });
+    lines.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
+}
+
+impl Choice {
+    fn of(option: &'static MethodOption) -> Choice {
+        Choice { option, default: option.default() }
+    }
+}
+
+/// An option, what it takes and what it changes, in a line.
+fn told(method: &str, Choice { option, default }: &Choice) -> String {
+    let MethodOption { name, takes, about } = option;
+    let takes = match takes {
+        Takes::Word(words) => words.join("|"),
+        takes => format!("<{takes}>"),
+    };
+    format!("{method}:{name}={takes}  {about} [default: {default}]")
 }

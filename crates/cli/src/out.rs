@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use whycam::image::{OverlayStyle, Panel, encode_png, sheet, thumbnail};
+use whycam::image::{Align, Colormap, OverlayStyle, Panel, encode_png, sheet, thumbnail};
 use whycam::sanity::{Sanity, Sensitivity};
 use whycam::{Explanation, Image, Map};
 
@@ -30,8 +30,12 @@ pub struct Place<'a> {
 /// How maps are shown, and whether they are kept as arrays.
 #[derive(Clone, Copy)]
 pub struct Show {
-    /// Colours.
-    pub style: OverlayStyle,
+    /// Colours, where they are not left to the map.
+    pub colormap: Option<Colormap>,
+    /// How much of the photo they hide.
+    pub opacity: f32,
+    /// How maps are enlarged.
+    pub align: Align,
     /// Whether arrays are written.
     pub raw: bool,
 }
@@ -116,7 +120,9 @@ impl Place<'_> {
 
     /// Writes the files of one map.
     fn map(&self, map: &Map, name: String, image: &Image, show: Show) -> Result<(Panel, Files), Fail> {
-        let picture = map.render(image, &show.style)?;
+        let colormap = show.colormap.unwrap_or(map.style().colormap);
+        let style = OverlayStyle { colormap, opacity: show.opacity, align: show.align };
+        let picture = map.render(image, &style)?;
         let mut files = Files { overlay: format!("{name}.png"), raw: None };
         save(&self.path(&files.overlay), &encode_png(&picture)?)?;
         if show.raw {
@@ -150,7 +156,7 @@ fn panel(map: &Map, picture: whycam::image::RgbImage) -> Panel {
     let caption = vec![
         format!("{} {}", map.label, percent(map.probability)),
         format!("{}, score {:.2}", map.method, map.score),
-        format!("{} {}", shape.join("×"), map.layer),
+        format!("{} {}", shape.join("×"), map.legend.unwrap_or(&map.layer)),
     ];
     // What it is, without what to make of it, for which there is no room.
     let warning = map.verdict.advice().and_then(|advice| advice.split([':', ';']).next()).map(str::to_owned);

@@ -18,6 +18,17 @@ fn folded(graph: &Graph, given: &[(String, Array)], value: ValueId, fold: &Fold)
     run_with(&b.finish(vec![map]), given, &[]).remove(0)
 }
 
+/// The value in a run, its channels scaled, folded.
+fn scaled(graph: &Graph, given: &[(String, Array)], value: ValueId, fold: &Fold, factors: Array) -> Array {
+    let mut b = Build::extend(graph);
+    let shape = Shape(fold.shape().0[..2].to_vec());
+    let input = b.input("factors", b.graph().value(value).dtype.unwrap(), shape).unwrap();
+    let value = fold.scale(&mut b, value, input).unwrap();
+    let map = fold.apply(&mut b, value, None).unwrap();
+    let given: Vec<_> = given.iter().cloned().chain([("factors".to_owned(), factors)]).collect();
+    run_with(&b.finish(vec![map]), &given, &[]).remove(0)
+}
+
 /// A random step that moves elements, as code numbers choose.
 fn step(net: &mut Net, x: ValueId, [kind, a, b]: [usize; 3]) -> ValueId {
     let shape = net.shape(x);
@@ -93,6 +104,9 @@ proptest! {
         let (graph, given) = net.finish(x);
         if let Some(Layer { channels, grid, fold, .. }) = Grids::new(&graph, image).layer(x) {
             let back = folded(&graph, &given, x, &fold);
+            let factors = Array::from_fn(&[count, channels], |i| (1 + i[0] * channels + i[1]) as f64);
+            let wanted = Array::from_fn(&back.shape, |i| back.at(i) * factors.at(&i[..2]));
+            prop_assert_eq!(scaled(&graph, &given, x, &fold, factors), wanted, "channels scaled");
             prop_assert_eq!(grid, [4, 6]);
             prop_assert_eq!(&back.shape, &[count, channels, 4, 6]);
             // Padded channels hold nothing of the map.

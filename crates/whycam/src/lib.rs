@@ -17,7 +17,7 @@ mod target;
 mod verdict;
 
 pub use error::{Error, Result};
-pub use explain::{Explainer, Explanation, Layers, Prediction, Question, explain};
+pub use explain::{Explainer, Explanation, Layers, Prediction, Progress, Question, explain};
 pub use map::Map;
 pub use method::{METHODS, Method};
 #[cfg(feature = "embedded-model")]

@@ -3,11 +3,47 @@
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::image::{Field, Order, OverlayStyle, Pixels, Placement, RgbImage, map_alone, overlay, picture};
+use crate::image::{
+    Align, Colormap, Field, Order, OverlayStyle, Pixels, Placement, RgbImage, map_alone, overlay, picture,
+};
 use crate::method::Space;
 use crate::model::Image;
 use crate::prep::Layout;
 use crate::verdict::Verdict;
+
+/// The values of a map before they are told of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Raw {
+    /// Row by row.
+    pub values: Vec<f32>,
+    /// `[h,w]`, or `[C,H,W]` for a map of the image.
+    pub shape: Vec<usize>,
+    /// Least and greatest value, before the ReLU if there is one; NaN where a value is not finite.
+    pub range: [f32; 2],
+    /// Whether a ReLU sets negative cells to 0.
+    pub rectified: bool,
+}
+
+impl Raw {
+    /// A map without a ReLU.
+    pub fn of(values: Vec<f32>, shape: Vec<usize>) -> Raw {
+        let range = if values.iter().all(|v| v.is_finite()) {
+            let least = values.iter().copied().fold(f32::INFINITY, f32::min);
+            [least, values.iter().copied().fold(f32::NEG_INFINITY, f32::max)]
+        } else {
+            [f32::NAN; 2]
+        };
+        Raw { values, shape, range, rectified: false }
+    }
+
+    /// Behind a ReLU, which leaves NaN as it is.
+    pub fn rectified(mut self) -> Raw {
+        for value in self.values.iter_mut().filter(|value| **value < 0.0) {
+            *value = 0.0;
+        }
+        Raw { rectified: true, ..self }
+    }
+}
 
 /// A map as computed: not normalised, at the resolution of its layer, with its provenance.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -44,6 +80,9 @@ pub struct Map {
     pub verdict: Verdict,
     /// Codes of things worth knowing.
     pub notes: Vec<&'static str>,
+    /// What the colours of a signed map mean; `None` for maps whose cells are not negative by nature.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub legend: Option<&'static str>,
     /// How the map is enlarged to the image: `half-pixel` or `corners`.
     pub resize: &'static str,
     /// The values, row by row.
@@ -55,10 +94,17 @@ pub struct Map {
     #[serde(skip)]
     pub(crate) input_size: [usize; 2],
     #[serde(skip)]
-    pub(crate) style: OverlayStyle,
+    pub(crate) align: Align,
 }
 
 impl Map {
+    /// How the map is painted when nobody says otherwise: jet, or blue and red about zero where there is a legend for
+    /// them.
+    pub fn style(&self) -> OverlayStyle {
+        let colormap = if self.legend.is_some() { Colormap::CoolWarm } else { Colormap::default() };
+        OverlayStyle { colormap, align: self.align, ..OverlayStyle::default() }
+    }
+
     /// Where the map lies.
     pub fn space(&self) -> Space {
         if self.shape.len() == 2 { Space::Layer } else { Space::Image }
@@ -98,12 +144,12 @@ impl Map {
         })
     }
 
-    /// As [`Map::render`] in the default style, encoded as PNG.
+    /// As [`Map::render`] in the map's own style, encoded as PNG.
     ///
     /// # Errors
     /// As [`Map::render`].
     pub fn picture(&self, image: &Image) -> Result<Vec<u8>> {
-        Ok(crate::image::encode_png(&self.render(image, &self.style)?)?)
+        Ok(crate::image::encode_png(&self.render(image, &self.style())?)?)
     }
 }
 
@@ -126,5 +172,16 @@ pub(crate) fn channels_first(values: Vec<f32>, shape: &[usize], layout: Layout) 
             ((0..c).flat_map(at).collect(), vec![c, h, w])
         }
         _ => (values, shape.to_vec()),
+    }
+}
+
+/// Values `[C,H,W]` as `[H,W,C]` where the layout, whose `shape` it is, says so.
+pub(crate) fn channels_last(values: Vec<f32>, shape: &[usize], layout: Layout) -> Vec<f32> {
+    match (layout, shape) {
+        (Layout::Nhwc, &[h, w, _]) => {
+            let area = h * w;
+            (0..area).flat_map(|cell| values.iter().skip(cell).step_by(area.max(1)).copied()).collect()
+        }
+        _ => values,
     }
 }

@@ -256,6 +256,11 @@ impl Prep {
         Ok(Prepared { tensor, shape, placement })
     }
 
+    /// What a pixel of this colour becomes, a number for each of `channels` (1 or 3).
+    pub(crate) fn colour(&self, rgb: [u8; 3], channels: usize) -> Vec<f32> {
+        self.planes(channels).iter().map(|plane| plane.value(rgb)).collect()
+    }
+
     /// The part of the photo that becomes the input.
     fn placement(&self, photo: &Photo, width: u32, height: u32) -> Result<Placement, PrepError> {
         let resized = self.resized(photo, width, height);

@@ -16,6 +16,8 @@ pub struct Fold {
     split: Shape,
     /// The axes of `split` in the order images, channels, cells.
     order: Vec<usize>,
+    /// How many of them tell cells.
+    cell_axes: usize,
     /// `[N,C,M]`.
     flat: Shape,
     /// For each cell which of the `M` elements it is.
@@ -66,7 +68,8 @@ impl Fold {
             }
         }
         let cells = cells.into_iter().collect::<Option<Vec<usize>>>()?;
-        Some(Fold { split, order, flat, cells, map: Shape(vec![batch, c, h, w]) })
+        let cell_axes = of(Tells::Cell).count();
+        Some(Fold { split, order, cell_axes, flat, cells, map: Shape(vec![batch, c, h, w]) })
     }
 
     /// The map's shape `[N,C,h,w]`.
@@ -92,6 +95,26 @@ impl Fold {
         let x = b.reshape(x, shaped(&self.flat))?;
         let x = self.pick(b, x, 2 + lead)?;
         b.reshape(x, shaped(&self.map))
+    }
+
+    /// The value `x` with each of its channels times a factor, which for every image are `[N,C]`. Tokens of no cell are
+    /// scaled too.
+    ///
+    /// # Errors
+    /// When `x` does not have the shape.
+    pub fn scale(&self, b: &mut Build, x: ValueId, factors: ValueId) -> Result<ValueId> {
+        let shape = b.graph().shape(x)?.clone();
+        let channels = self.order.len() - self.cell_axes;
+        let in_order: Vec<Dim> = (self.order.iter().enumerate())
+            .map(|(i, &axis)| if i < channels { self.split.0[axis] } else { Dim::Fixed(1) })
+            .collect();
+        let factors = b.reshape(factors, Shape(in_order))?;
+        let back: Vec<usize> =
+            (0..self.order.len()).filter_map(|axis| self.order.iter().position(|&o| o == axis)).collect();
+        let factors = b.transpose(factors, &back)?;
+        let split = b.reshape(x, self.split.clone())?;
+        let scaled = b.mul(split, factors)?;
+        b.reshape(scaled, shape)
     }
 
     /// Whether the value is a map as it is.

@@ -1,8 +1,10 @@
 //! Graph to graph.
 
+mod cut;
 mod lower;
 mod prune;
 mod rewrite;
 
+pub use cut::cut;
 pub use lower::lower;
 pub use prune::prune;

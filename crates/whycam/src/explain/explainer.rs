@@ -1,19 +1,24 @@
-//! A question made ready for a model: one derived graph, loaded once and run on images.
+//! A question made ready for a model.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use whycam_engine::load;
-use whycam_graph::derive::{Classes, Formula, Ruled, TARGET, derive};
+use whycam_graph::derive::{Classes, Formula};
 use whycam_graph::layer;
 use whycam_graph::op::Coordinates;
-use whycam_graph::{Engine, Program, Tensor, ValueId};
+use whycam_graph::{Engine, Tensor, ValueId};
 
+use super::asking::Asking;
+use super::derived::{Derived, Said};
+use super::ensemble::Ensembles;
+use super::feed::Feed;
+use super::perturb::Perturber;
 use super::scores::{Prediction, probabilities, top};
-use super::{Explanation, Layers, Question};
+use super::smooth::smoothed;
+use super::{Explanation, Layers, Progress, Question};
 use crate::error::{Error, Result};
-use crate::image::{Align, Order, OverlayStyle};
-use crate::map::{Map, channels_first};
-use crate::method::{Ask, Method};
+use crate::image::{Align, Order};
+use crate::map::{Map, Raw};
+use crate::method::{Ask, Ensemble, Kind, Method, Perturbation};
 use crate::model::{Image, Model};
 use crate::target::Target;
 use crate::verdict::Verdict;
@@ -24,27 +29,40 @@ const INPUT: &str = "input";
 /// A method at a layer.
 struct Asked {
     method: Method,
+    name: String,
     layer: String,
-    formula: Formula,
-    ruled: Ruled,
+    how: How,
+}
+
+/// How a map comes about.
+enum How {
+    /// By a formula: the one of that index in the derived graph, or in a graph of its own where it is smoothed.
+    Formula(Option<usize>, Formula),
+    /// By the mean of a formula's maps over copies of the image.
+    Ensemble(Ensemble, Formula),
+    /// By perturbing the image or the layer.
+    Perturbation(Perturbation, Option<ValueId>),
 }
 
 /// A question, made ready for a model.
 pub struct Explainer<'m> {
     model: &'m Model,
-    program: Box<dyn Program>,
+    derived: Derived,
+    ensembles: Ensembles,
+    perturber: Option<Perturber>,
     given: Vec<usize>,
     targets: Vec<String>,
     asked: Vec<Asked>,
     align: Align,
+    batch: usize,
 }
 
 impl<'m> Explainer<'m> {
-    /// Derives the graph that answers the question, and loads it.
+    /// Derives the graphs that answer the question, and loads them.
     ///
     /// # Errors
     /// When a layer, class or output does not exist, a node on the way cannot be differentiated, or
-    /// the engine does not take the graph.
+    /// the engine does not take a graph.
     pub fn new(model: &'m Model, engine: &dyn Engine, question: &Question) -> Result<Explainer<'m>> {
         let (graph, score) = (model.graph(), model.score());
         let top =
@@ -63,30 +81,45 @@ impl<'m> Explainer<'m> {
             }
         }
         let mut asked = Vec::new();
+        let (mut formulas, mut averaged, mut perturbations) = (Vec::new(), Vec::new(), Vec::new());
         let layers = self::layers(model, question)?;
-        for method in &question.methods {
-            let places: &[ValueId] =
-                if method.info().space.reads_layer() { &layers } else { &[model.image()] };
+        for method in question.methods.iter().flat_map(Method::each) {
+            let reads_layer = method.info().space.reads_layer();
+            let places: &[ValueId] = if reads_layer { &layers } else { &[model.image()] };
             for &place in places {
                 let ask = Ask { image: model.image(), layer: place, enlarge: coordinates(question.align) };
                 let layer = if place == model.image() { INPUT } else { &graph.value(place).name };
-                let Some(formula) = method.formula(&ask) else { continue };
-                asked.push(Asked {
-                    method: method.clone(),
-                    layer: layer.to_owned(),
-                    formula,
-                    ruled: Ruled::default(),
-                });
+                let how = match method.info().kind {
+                    Kind::Gradient(formula) | Kind::Finished(formula, _) if method.is_smoothed() => {
+                        averaged.push(formula(&ask, &method));
+                        How::Formula(None, formula(&ask, &method))
+                    }
+                    Kind::Gradient(formula) | Kind::Finished(formula, _) => {
+                        formulas.push(formula(&ask, &method));
+                        How::Formula(Some(formulas.len() - 1), formula(&ask, &method))
+                    }
+                    Kind::Ensemble(ensemble) => {
+                        averaged.push((ensemble.formula)(&ask, &method));
+                        How::Ensemble(ensemble, (ensemble.formula)(&ask, &method))
+                    }
+                    Kind::Perturbation(perturbation) => {
+                        let layer = reads_layer.then_some(place);
+                        perturbations.push((perturbation, layer));
+                        How::Perturbation(perturbation, layer)
+                    }
+                };
+                let (name, layer) = (method.to_string(), layer.to_owned());
+                asked.push(Asked { method: method.clone(), name, layer, how });
             }
         }
-        let classes = Classes { top, given: given.len() };
-        let formulas: Vec<Formula> = asked.iter().map(|a| a.formula).collect();
-        let derived = derive(graph, model.image(), score, classes, &formulas)?;
-        let program = load(engine, &derived.graph)?;
-        for (asked, ruled) in asked.iter_mut().zip(derived.ruled) {
-            asked.ruled = ruled;
-        }
-        Ok(Explainer { model, program, given, targets, asked, align: question.align })
+        let derived = Derived::new(model, engine, Classes { top, given: given.len() }, &formulas)?;
+        let ensembles = Ensembles::new(model, engine, targets.len(), averaged.into_iter())?;
+        let perturber = match perturbations.as_slice() {
+            [] => None,
+            perturbations => Some(Perturber::new(model, engine, targets.len(), perturbations)?),
+        };
+        let Question { align, batch, .. } = *question;
+        Ok(Explainer { model, derived, ensembles, perturber, given, targets, asked, align, batch })
     }
 
     /// The layers that are read, in order, each once.
@@ -105,76 +138,90 @@ impl<'m> Explainer<'m> {
     /// # Errors
     /// When an input is missing or does not fit, or the engine fails.
     pub fn explain(&self, image: &Image, further: &[(String, Tensor)]) -> Result<Explanation> {
+        self.explain_with(image, further, &mut |_| ())
+    }
+
+    /// As [`Explainer::explain`]; `progress` is told how far methods are that run the image many times.
+    ///
+    /// # Errors
+    /// As [`Explainer::explain`].
+    pub fn explain_with(
+        &self,
+        image: &Image,
+        further: &[(String, Tensor)],
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Explanation> {
         let model = self.model;
-        if image.tensor.dtype().is_float() && image.tensor.to_f32s().iter().any(|v| !v.is_finite()) {
+        let values = image.tensor.to_f32s();
+        if image.tensor.dtype().is_float() && values.iter().any(|v| !v.is_finite()) {
             // Engines differ in what a ReLU makes of NaN, so a map would look sound.
             return Err(Error::ask("the input holds NaN or infinity", "check how the tensor was prepared"));
         }
-        let batch = model.input().batch.unwrap_or(1).max(1);
-        let mut shape = image.tensor.shape().to_vec();
-        shape[0] = batch;
-        let tensor = Tensor::new(image.tensor.dtype(), shape, image.tensor.data().repeat(batch))?;
-        let classes: Vec<i64> = self.given.iter().map(|&c| c as i64).collect();
-        let target = Tensor::i64(&[batch, classes.len()], &classes.repeat(batch))?;
-        let mut inputs = vec![(model.graph().value(model.image()).name.as_str(), tensor)];
-        if !classes.is_empty() {
-            inputs.push((TARGET, target));
+        let feed = Feed::new(model, further, self.batch);
+        let said = self.derived.run(&feed, model, &values, &self.given)?;
+        let Some(said) = said.into_iter().next() else {
+            return Err(Error::ask("the image has no row", "check how the tensor was prepared"));
+        };
+        let asking = Asking { model, feed: &feed, image: &values, classes: &said.classes, align: self.align };
+        let mut maps = Vec::new();
+        for asked in &self.asked {
+            let mut told = |done, of| progress(Progress { method: &asked.name, done, of });
+            maps.push(match asked.how {
+                How::Formula(Some(index), _) => {
+                    finished(&asked.method, said.maps.get(index).cloned().unwrap_or_default())
+                }
+                _ if asked.method.is_smoothed() => {
+                    smoothed(&asking, |asking| self.maps(asked, asking, &mut told))?
+                }
+                _ => self.maps(asked, &asking, &mut told)?,
+            });
         }
-        for &id in model.graph().inputs().iter().filter(|&&id| id != model.image()) {
-            let name = model.graph().value(id).name.as_str();
-            let (_, tensor) = further.iter().find(|(n, _)| n == name).ok_or_else(|| {
-                Error::ask(
-                    format!("the model has a further input {name:?}, which is not given"),
-                    format!("give --input {name}=FILE.npy"),
-                )
-            })?;
-            inputs.push((name, tensor.clone()));
-        }
-        let start = Instant::now();
-        let outputs = self.program.run(&inputs)?;
-        let time = start.elapsed();
-        self.answer(&outputs, batch, time)
+        Ok(self.answer(&said, &maps, feed.spent()))
     }
 
-    /// The first row of every output, in words.
-    fn answer(&self, outputs: &[Tensor], batch: usize, time: Duration) -> Result<Explanation> {
-        let first = |tensor: &Tensor| -> (Vec<f32>, Vec<usize>) {
-            let values = tensor.to_f32s();
-            let size = values.len() / batch.max(1);
-            (values.into_iter().take(size).collect(), tensor.shape()[1..].to_vec())
-        };
-        let [scores, classes, maps @ ..] = outputs else {
-            return Err(Error::ask("the engine returned no scores", "please report this"));
-        };
-        let (scores, _) = first(scores);
+    /// The maps of a method for an image, one for every class.
+    fn maps(
+        &self,
+        asked: &Asked,
+        asking: &Asking<'_>,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<Raw>> {
+        match (&asked.how, &self.perturber) {
+            (How::Formula(_, formula), _) => {
+                let Some(graph) = self.ensembles.graph(formula) else { return Ok(Vec::new()) };
+                let said = graph.run(asking.feed, asking.model, asking.image, asking.classes)?;
+                Ok(finished(&asked.method, said.into_iter().flat_map(|said| said.maps).flatten().collect()))
+            }
+            (How::Ensemble(ensemble, formula), _) => {
+                self.ensembles.maps(asking, &asked.method, (ensemble, formula), progress)
+            }
+            (How::Perturbation(perturbation, layer), Some(perturber)) => {
+                perturber.maps(asking, &asked.method, perturbation, *layer, progress)
+            }
+            (How::Perturbation(..), None) => Ok(Vec::new()),
+        }
+    }
+
+    /// Scores and maps in words.
+    fn answer(&self, said: &Said, maps: &[Vec<Raw>], time: Duration) -> Explanation {
         let kind = self.model.score().kind;
-        let probabilities = probabilities(&scores, kind);
-        let count = self.targets.len();
-        let classes: Vec<usize> = first(classes).0.iter().map(|&c| c as usize).collect();
+        let scores = &said.scores;
+        let probabilities = probabilities(scores, kind);
         let prediction = |class: usize| Prediction {
             class,
             label: self.model.label(class),
             score: scores.get(class).copied().unwrap_or(f32::NAN),
             probability: probabilities.get(class).copied().unwrap_or(f32::NAN),
         };
-        let mut answer = Explanation { top: top(&scores).map(prediction).collect(), maps: Vec::new(), time };
-        let read: Vec<_> = maps.chunks_exact(2).map(|pair| (first(&pair[0]), first(&pair[1]).0)).collect();
-        for (k, target) in self.targets.iter().enumerate() {
-            for (asked, ((values, shape), range)) in self.asked.iter().zip(&read) {
-                let size = values.len() / count;
-                let values = values[k * size..(k + 1) * size].to_vec();
-                let (values, shape) = channels_first(values, &shape[1..], self.model.input().layout);
-                let about = prediction(classes.get(k).copied().unwrap_or_default());
-                let (values, shape, range) = match asked.method.finish() {
-                    Some(finish) => {
-                        let (values, shape) = finish(&asked.method, &values, &shape);
-                        let range = extremes(&values);
-                        (values, shape, range)
-                    }
-                    None => (values, shape, [range[2 * k], range[2 * k + 1]]),
-                };
+        let mut answer = Explanation { top: top(scores).map(prediction).collect(), maps: Vec::new(), time };
+        for (k, (target, &class)) in self.targets.iter().zip(&said.classes).enumerate() {
+            for (asked, raw) in
+                self.asked.iter().zip(maps).filter_map(|(asked, maps)| Some((asked, maps.get(k)?)))
+            {
+                let about = prediction(class);
+                let Raw { values, shape, range, rectified } = raw.clone();
                 answer.maps.push(Map {
-                    method: asked.method.to_string(),
+                    method: asked.name.clone(),
                     layer: asked.layer.clone(),
                     target: target.clone(),
                     class: about.class,
@@ -188,17 +235,21 @@ impl<'m> Explainer<'m> {
                     sum: values.iter().map(|&v| f64::from(v)).sum(),
                     pre_relu_min: range[0],
                     pre_relu_max: range[1],
-                    verdict: Verdict::of(&values, range, asked.formula.is_rectified()),
+                    verdict: Verdict::of(&values, range, rectified),
                     notes: self.notes(asked),
+                    legend: match asked.how {
+                        How::Formula(..) | How::Ensemble(..) => None,
+                        How::Perturbation(perturbation, _) => perturbation.legend,
+                    },
                     resize: self.align.name(),
                     values,
                     channel_order: self.model.prep().map_or(Order::Rgb, |(prep, _)| prep.order),
                     input_size: [self.model.input().height, self.model.input().width],
-                    style: OverlayStyle { align: self.align, ..OverlayStyle::default() },
+                    align: self.align,
                 });
             }
         }
-        Ok(answer)
+        answer
     }
 
     fn notes(&self, asked: &Asked) -> Vec<&'static str> {
@@ -206,8 +257,15 @@ impl<'m> Explainer<'m> {
         if self.model.is_quantised() {
             notes.push("quantised");
         }
-        if asked.formula.changes_relu() {
-            match (asked.ruled.acted, asked.ruled.passed) {
+        if let How::Formula(index, formula) = asked.how
+            && formula.changes_relu()
+        {
+            let ruled = match index {
+                Some(index) => self.derived.ruled.get(index),
+                None => self.ensembles.graph(&formula).and_then(|graph| graph.ruled.first()),
+            };
+            let ruled = ruled.copied().unwrap_or_default();
+            match (ruled.acted, ruled.passed) {
                 (0, _) => notes.push("rule-had-no-effect"),
                 (_, 0) => {}
                 _ => notes.push("rule-partly-applied"),
@@ -221,6 +279,16 @@ impl<'m> Explainer<'m> {
 fn extremes(values: &[f32]) -> [f32; 2] {
     let least = values.iter().copied().fold(f32::INFINITY, f32::min);
     [least, values.iter().copied().fold(f32::NEG_INFINITY, f32::max)]
+}
+
+/// What a method makes of its formula's maps outside of the derived graph.
+fn finished(method: &Method, maps: Vec<Raw>) -> Vec<Raw> {
+    let Some(finish) = method.finish() else { return maps };
+    let one = |raw: Raw| {
+        let (values, shape) = finish(method, &raw.values, &raw.shape);
+        Raw { rectified: raw.rectified, ..Raw::of(values, shape) }
+    };
+    maps.into_iter().map(one).collect()
 }
 
 fn layers(model: &Model, question: &Question) -> Result<Vec<ValueId>> {

@@ -1,7 +1,17 @@
-//! Explaining: methods, layers and targets of a model become one derived graph, loaded once and run on images.
+//! Explaining: methods, layers and targets of a model become programs, loaded once and run on images.
+//!
+//! All gradient methods share one derived graph and one forward pass ([`derived`]). Ensembles and perturbations run many
+//! copies of the image, in batches ([`ensemble`], [`perturb`]); any method may be averaged over a few ([`smooth`]).
 
+mod asking;
+mod derived;
+mod ensemble;
 mod explainer;
+mod feed;
+mod layers;
+mod perturb;
 mod scores;
+mod smooth;
 
 use std::time::Duration;
 
@@ -28,6 +38,19 @@ pub struct Question {
     pub targets: Vec<Target>,
     /// How layers' maps are enlarged to the image.
     pub align: Align,
+    /// Most copies of an image that are run at once, which bounds memory; models with a fixed batch take that.
+    pub batch: usize,
+}
+
+/// How far a method is that runs an image many times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// The method with its options.
+    pub method: &'a str,
+    /// Copies that were run.
+    pub done: usize,
+    /// Copies in all.
+    pub of: usize,
 }
 
 impl Default for Question {
@@ -38,6 +61,7 @@ impl Default for Question {
             layers: Layers::Auto,
             targets: vec![Target::TOP1],
             align: Align::HalfPixel,
+            batch: 8,
         }
     }
 }

@@ -1,9 +1,12 @@
 //! The methods. [`METHODS`] is the one list: command line, help, tables and files are derived from it.
 
+mod ablation_cam;
 mod cam;
 mod counterfactual;
 mod deconvnet;
 mod eigen_cam;
+pub(crate) mod ensemble;
+mod fill;
 mod full_grad;
 mod grad_cam;
 mod grad_cam_plus_plus;
@@ -12,8 +15,14 @@ mod gradient_x_input;
 mod guided_backprop;
 mod guided_grad_cam;
 mod hires_cam;
+mod integrated_gradients;
 mod layer_cam;
+mod occlusion;
 mod option;
+pub(crate) mod perturbation;
+mod rise;
+mod score_cam;
+mod smoothgrad;
 mod xgrad_cam;
 
 use std::fmt;
@@ -24,8 +33,10 @@ use whycam_graph::ValueId;
 use whycam_graph::derive::Formula;
 use whycam_graph::op::Coordinates;
 
+pub use ensemble::Ensemble;
 use option::Chosen;
 pub use option::{MethodOption, Takes};
+pub use perturbation::Perturbation;
 
 /// Every method, in the order in which they are listed.
 pub const METHODS: &[&MethodInfo] = &[
@@ -43,6 +54,12 @@ pub const METHODS: &[&MethodInfo] = &[
     &eigen_cam::METHOD,
     &gradient_x_input::METHOD,
     &full_grad::METHOD,
+    &integrated_gradients::METHOD,
+    &smoothgrad::METHOD,
+    &occlusion::METHOD,
+    &rise::METHOD,
+    &score_cam::METHOD,
+    &ablation_cam::METHOD,
 ];
 
 /// A method of explanation, as data.
@@ -72,6 +89,10 @@ pub enum Kind {
     Gradient(#[serde(skip)] fn(&Ask, &Method) -> Formula),
     /// By a formula, and a step outside of the derived graph that makes the map of what the formula gives.
     Finished(#[serde(skip)] fn(&Ask, &Method) -> Formula, #[serde(skip)] Finish),
+    /// By the mean of a formula over changed copies of the image.
+    Ensemble(#[serde(skip)] Ensemble),
+    /// From the scores of copies of the image, or of a layer, that lack a part.
+    Perturbation(#[serde(skip)] Perturbation),
 }
 
 /// A last step outside of the derived graph: values and their shape become a map and its shape.
@@ -82,7 +103,7 @@ impl Kind {
     pub fn is_compilable(self) -> bool {
         match self {
             Kind::Gradient(_) => true,
-            Kind::Finished(..) => false,
+            Kind::Finished(..) | Kind::Ensemble(_) | Kind::Perturbation(_) => false,
         }
     }
 }
@@ -93,6 +114,8 @@ impl Kind {
 pub enum Space {
     /// `h×w`: one number for every cell of a layer.
     Layer,
+    /// `H×W`: one number for every pixel; no layer is read.
+    Pixels,
     /// `C×H×W`: one number for every channel of every pixel; no layer is read.
     Image,
     /// `C×H×W`, and a layer is read too.
@@ -102,9 +125,16 @@ pub enum Space {
 impl Space {
     /// Whether a layer is read.
     pub fn reads_layer(self) -> bool {
-        self != Space::Image
+        matches!(self, Space::Layer | Space::LayerAndImage)
     }
 }
+
+/// The options that every method has.
+pub const COMMON: &[MethodOption] = &[MethodOption {
+    name: "smooth",
+    takes: Takes::Word(&["off", "on"]),
+    about: "whether maps are averaged over the image and its mirror image, darker, as they are and brighter",
+}];
 
 /// Where a method is to look.
 #[derive(Clone, Copy, Debug)]
@@ -130,10 +160,23 @@ impl Method {
         self.info
     }
 
-    /// The formula of the method at a place, for methods that have one.
+    /// The options of the method, the common ones last.
+    fn options(&self) -> impl Iterator<Item = &'static MethodOption> {
+        self.info.options.iter().chain(COMMON)
+    }
+
+    /// Whether maps are averaged over a few copies of the image.
+    pub fn is_smoothed(&self) -> bool {
+        self.word("smooth") == "on"
+    }
+
+    /// The formula of the method at a place, of which an ensemble takes the mean; `None` for perturbations.
     pub fn formula(&self, ask: &Ask) -> Option<Formula> {
         match self.info.kind {
-            Kind::Gradient(formula) | Kind::Finished(formula, _) => Some(formula(ask, self)),
+            Kind::Gradient(formula)
+            | Kind::Finished(formula, _)
+            | Kind::Ensemble(Ensemble { formula, .. }) => Some(formula(ask, self)),
+            Kind::Perturbation(_) => None,
         }
     }
 
@@ -141,8 +184,23 @@ impl Method {
     pub(crate) fn finish(&self) -> Option<Finish> {
         match self.info.kind {
             Kind::Finished(_, finish) => Some(finish),
-            Kind::Gradient(_) => None,
+            Kind::Gradient(_) | Kind::Ensemble(_) | Kind::Perturbation(_) => None,
         }
+    }
+
+    /// One method for each map that is asked: a list of numbers makes a map each.
+    pub fn each(&self) -> Vec<Method> {
+        let mut methods = vec![self.clone()];
+        for (i, chosen) in self.chosen.iter().enumerate() {
+            let Chosen::EachOf(numbers) = chosen else { continue };
+            let with = |method: Method, number: u64| {
+                let mut method = method;
+                method.chosen[i] = Chosen::EachOf(vec![number]);
+                method
+            };
+            methods = methods.iter().flat_map(|m| numbers.iter().map(|&n| with(m.clone(), n))).collect();
+        }
+        methods
     }
 
     /// The value of an option that takes words; `""` for one that the method does not have.
@@ -150,8 +208,24 @@ impl Method {
         if let Some(Chosen::Word(word)) = self.chosen(name) { word } else { "" }
     }
 
+    /// The value of an option that takes a whole number, or the first of several; 0 for one that the method does not
+    /// have.
+    fn whole(&self, name: &str) -> usize {
+        let number = match self.chosen(name) {
+            Some(Chosen::Whole(number)) => *number,
+            Some(Chosen::EachOf(numbers)) => numbers.first().copied().unwrap_or_default(),
+            _ => 0,
+        };
+        usize::try_from(number).unwrap_or(usize::MAX)
+    }
+
+    /// The value of an option that takes a number; 0 for one that the method does not have.
+    fn number(&self, name: &str) -> f64 {
+        if let Some(Chosen::Number(number)) = self.chosen(name) { *number } else { 0.0 }
+    }
+
     fn chosen(&self, name: &str) -> Option<&Chosen> {
-        let index = self.info.options.iter().position(|o| o.name == name);
+        let index = self.options().position(|o| o.name == name);
         index.and_then(|i| self.chosen.get(i))
     }
 }
@@ -165,15 +239,16 @@ impl PartialEq for Method {
 impl From<&'static MethodInfo> for Method {
     /// The method with its defaults.
     fn from(info: &'static MethodInfo) -> Method {
-        Method { info, chosen: info.options.iter().map(|o| o.takes.default()).collect() }
+        Method { info, chosen: info.options.iter().chain(COMMON).map(|o| o.takes.default()).collect() }
     }
 }
 
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.info.name)?;
-        for (option, value) in self.info.options.iter().zip(&self.chosen) {
-            if option.takes.default() != *value {
+        for (option, value) in self.options().zip(&self.chosen) {
+            // Of several maps each says which it is.
+            if option.takes.default() != *value || matches!(value, Chosen::EachOf(_)) {
                 write!(f, ":{}={value}", option.name)?;
             }
         }
@@ -202,14 +277,11 @@ impl FromStr for Method {
         let mut chosen = Method::from(method);
         for part in parts {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
-            let Some(index) = method.options.iter().position(|o| o.name == key) else {
-                let hint = match method.options {
-                    [] => format!("{name} takes no options"),
-                    options => format!("its options are {}", names(options.iter().map(|o| o.name))),
-                };
-                return Err(MethodError { what: format!("{name} has no option {key:?}"), hint });
-            };
-            let takes = method.options[index].takes;
+            let found = chosen.options().enumerate().find(|(_, o)| o.name == key);
+            let (index, MethodOption { takes, .. }) = found.ok_or_else(|| MethodError {
+                what: format!("{name} has no option {key:?}"),
+                hint: format!("its options are {}", names(chosen.options().map(|o| o.name))),
+            })?;
             chosen.chosen[index] = takes.parse(value).ok_or_else(|| MethodError {
                 what: format!("{name}:{key} cannot be {value:?}"),
                 hint: format!("{key} takes {takes}"),
@@ -236,6 +308,13 @@ fn at_layer(ask: &Ask, reduce: whycam_graph::derive::Reduce) -> Formula {
     Formula::Single(whycam_graph::derive::Recipe { read_at: ask.layer, rules, reduce })
 }
 
+/// What random numbers begin with; equal seeds give equal maps.
+const SEED: MethodOption = MethodOption {
+    name: "seed",
+    takes: Takes::Whole { default: 0, least: 0, most: u32::MAX as u64 },
+    about: "what random numbers begin with; equal seeds give equal maps",
+};
+
 /// Backward from the class score to the image under one ReLU rule: what three methods share.
 fn signal_at_image(ask: &Ask, relu: whycam_graph::diff::ReluRule) -> whycam_graph::derive::Recipe {
     whycam_graph::derive::Recipe {
@@ -256,14 +335,17 @@ mod tests {
         }
         let default: Method = "grad-cam:relu=on".parse().expect("the default may be named");
         assert_eq!(default.to_string(), "grad-cam");
+        let each: Method = "occlusion:size=10+35:stride=4:smooth=on".parse().expect("a method");
+        let each: Vec<String> = each.each().iter().map(Method::to_string).collect();
+        assert_eq!(each, ["occlusion:size=10:stride=4:smooth=on", "occlusion:size=35:stride=4:smooth=on"]);
     }
 
     #[test]
     fn errors_list_what_there_is() {
         let error = |text: &str| text.parse::<Method>().expect_err(text).to_string();
         assert!(error("gradcam").contains("grad-cam, guided-grad-cam, guided-backprop, gradient, deconvnet"));
-        assert!(error("gradient:relu=off").contains("gradient takes no options"));
-        assert!(error("grad-cam:size=3").contains("its options are relu, pool, abs, backward"));
+        assert!(error("gradient:relu=off").contains("its options are smooth"));
+        assert!(error("grad-cam:size=3").contains("its options are relu, pool, abs, backward, smooth"));
         assert!(error("grad-cam:relu=maybe").contains("relu takes on, off"));
         assert!(error("grad-cam:relu").contains("grad-cam:relu cannot be \"\""));
     }

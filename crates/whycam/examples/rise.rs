@@ -1,0 +1,11 @@
+//! RISE with a few masks.
+use whycam::{Model, Target, explain};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let model = Model::embedded()?;
+    let image = model.open_image("examples/photos/chelsea.jpg")?;
+    let map = explain(&model, &image, &Target::TOP1, &"rise:masks=500".parse()?)?;
+    std::fs::write("chelsea.rise.png", map.picture(&image)?)?;
+    println!("{} {:.3}, read at {}: {:?}", map.label, map.probability, map.layer, map.verdict);
+    Ok(())
+}

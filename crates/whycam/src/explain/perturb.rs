@@ -1,0 +1,104 @@
+//! Perturbations: an image's copies are run in batches, and their scores become a map.
+
+use whycam_graph::derive::Classes;
+use whycam_graph::{Engine, ValueId};
+
+use super::asking::Asking;
+use super::derived::{Derived, Said};
+use super::layers::ReadLayer;
+use super::scores::probabilities;
+use crate::error::Result;
+use crate::map::Raw;
+use crate::method::Method;
+use crate::method::perturbation::{On, Perturbation, Planes, Scene, Scored};
+use crate::model::Model;
+
+/// The programs that score copies.
+pub(super) struct Perturber {
+    scores: Derived,
+    layers: Vec<ReadLayer>,
+}
+
+impl Perturber {
+    /// Programs for perturbations of the image, and of layers.
+    pub fn new(
+        model: &Model,
+        engine: &dyn Engine,
+        classes: usize,
+        asked: &[(Perturbation, Option<ValueId>)],
+    ) -> Result<Perturber> {
+        let classes = Classes { top: 0, given: classes };
+        let mut layers: Vec<ReadLayer> = Vec::new();
+        for &(_, layer) in asked {
+            let Some(value) = layer.filter(|value| !layers.iter().any(|l| l.value == *value)) else {
+                continue;
+            };
+            let above = asked.iter().any(|(p, l)| p.on == On::Channels && *l == Some(value));
+            layers.push(ReadLayer::new(model, engine, value, above.then_some(classes))?);
+        }
+        Ok(Perturber { scores: Derived::new(model, engine, classes, &[])?, layers })
+    }
+
+    /// The maps of a method for every class asked.
+    pub fn maps(
+        &self,
+        asking: &Asking<'_>,
+        method: &Method,
+        perturbation: &Perturbation,
+        layer: Option<ValueId>,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<Raw>> {
+        let &Asking { model, feed, classes, align, .. } = asking;
+        let layer = layer.and_then(|value| self.layers.iter().find(|l| l.value == value));
+        let layer = match layer {
+            Some(layer) => Some((layer, layer.activation(asking)?)),
+            None => None,
+        };
+        let shown = layer.as_ref().map(|(_, activation)| activation.planes());
+        let above = layer.as_ref().filter(|_| perturbation.on == On::Channels);
+        let value = above.map_or_else(|| asking.planar(), |(layer, _)| layer.factors());
+        let planes = match above {
+            Some(_) => Planes { values: &value, height: 1, width: 1 },
+            None => asking.planes(&value),
+        };
+        let colour = |rgb| asking.colour(rgb);
+        let scene = Scene { value: planes, layer: shown, colour: &colour, align };
+        let copies = (perturbation.copies)(method, &scene)?;
+        let scored = (perturbation.scored)(method);
+
+        let of_classes = |said: &Said| -> Vec<f32> {
+            let scores = match scored {
+                Scored::Logit => said.scores.clone(),
+                Scored::Probability => probabilities(&said.scores, model.score().kind),
+            };
+            classes.iter().map(|&class| scores.get(class).copied().unwrap_or(f32::NAN)).collect()
+        };
+        let run = |copies: Vec<Vec<f32>>| -> Result<Vec<Vec<f32>>> {
+            let said = match above {
+                Some((layer, activation)) => layer.scores(asking, activation, &copies.concat())?,
+                None => {
+                    let images: Vec<f32> = copies.into_iter().flat_map(|c| asking.laid_out(c)).collect();
+                    self.scores.run(feed, model, &images, classes)?
+                }
+            };
+            Ok(said.iter().map(of_classes).collect())
+        };
+        let whole = run(vec![value.clone()])?.into_iter().next().unwrap_or_default();
+        let count = copies.count();
+        let mut by_class = vec![Vec::with_capacity(count); classes.len()];
+        for start in (0..count).step_by(feed.batch()) {
+            let end = count.min(start + feed.batch());
+            let mut batch = Vec::new();
+            for index in start..end {
+                let mut copy = value.clone();
+                copies.take_away(index, &mut copy)?;
+                batch.push(copy);
+            }
+            for scores in run(batch)? {
+                by_class.iter_mut().zip(scores).for_each(|(of_class, score)| of_class.push(score));
+            }
+            progress(end, count);
+        }
+        whole.iter().zip(&by_class).map(|(&whole, scores)| copies.map(whole, scores)).collect()
+    }
+}
