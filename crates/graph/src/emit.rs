@@ -223,6 +223,36 @@ pub trait Emit {
         Ok(y)
     }
 
+    /// `0, 1, …` along one axis of `like`, as int64 `[1,…,n,…,1]` with the axes of `like` and `behind` more.
+    ///
+    /// # Errors
+    /// As [`Emit::emit`].
+    fn coordinates(&mut self, like: ValueId, axis: usize, behind: usize) -> Result<ValueId> {
+        let shape = self.shape(like)?;
+        let mut dims = vec![Dim::Fixed(1); shape.rank() + behind];
+        dims[axis] = shape.0[axis];
+        if let Dim::Fixed(n) = shape.0[axis] {
+            let numbers: Vec<i64> = (0..size_of(&shape, axis)?).collect();
+            let line = self.constant(Tensor::i64(&[n], &numbers)?);
+            return self.reshape(line, Shape(dims));
+        }
+        let size = self.emit(Op::Shape { start: axis, end: axis + 1 }, &[like])?;
+        let size = self.emit(Op::Squeeze { axes: vec![0] }, &[size])?;
+        let [zero, one] = [0, 1].map(|i| Tensor::i64(&[], &[i]));
+        let (zero, one) = (self.constant(zero?), self.constant(one?));
+        let line = self.emit(Op::Range, &[zero, size, one])?;
+        self.reshape(line, Shape(dims))
+    }
+
+    /// Zeros of a shape, of the type of `like`.
+    ///
+    /// # Errors
+    /// As [`Emit::emit`].
+    fn zeros(&mut self, like: ValueId, shape: &Shape) -> Result<ValueId> {
+        let zero = self.scalar(like, 0.0)?;
+        self.expand(zero, shape)
+    }
+
     /// One axis with `step − 1` zeros behind each cell.
     ///
     /// # Errors

@@ -191,6 +191,50 @@ impl Graph {
     }
 }
 
+impl Graph {
+    /// The nodes that `target` needs, in topological order, when copies of other values stand for some nodes' results.
+    pub(crate) fn standing(&self, copies: &HashMap<NodeId, Vec<ValueId>>, target: ValueId) -> Graph {
+        let mut nodes = Vec::new();
+        for (id, node) in self.nodes() {
+            let Some(results) = copies.get(&id) else {
+                nodes.push(node.clone());
+                continue;
+            };
+            for (result, output) in results.iter().zip(&node.outputs) {
+                let (inputs, outputs) = (vec![Some(*result)], vec![*output]);
+                nodes.push(Node { op: Op::Identity, inputs, outputs, ..node.clone() });
+            }
+        }
+        let mut makers: HashMap<ValueId, usize> = HashMap::new();
+        for (i, node) in nodes.iter().enumerate() {
+            makers.extend(node.outputs.iter().flatten().map(|&o| (o, i)));
+        }
+        // Depth first, without recursion: a node is placed when all of its operands are.
+        let (mut order, mut seen) = (Vec::new(), vec![false; nodes.len()]);
+        let mut todo: Vec<(usize, bool)> = makers.get(&target).map(|&i| (i, false)).into_iter().collect();
+        while let Some((i, ready)) = todo.pop() {
+            if ready {
+                order.push(i);
+            } else if !std::mem::replace(&mut seen[i], true) {
+                todo.push((i, true));
+                let operands = nodes[i].inputs.iter().flatten().filter_map(|id| makers.get(id));
+                todo.extend(operands.map(|&maker| (maker, false)));
+            }
+        }
+        let mut graph = Graph { nodes: Vec::new(), ..self.clone() };
+        graph.values.iter_mut().for_each(|v| v.producer = None);
+        let mut nodes: Vec<Option<Node>> = nodes.into_iter().map(Some).collect();
+        for node in order.into_iter().filter_map(|i| nodes[i].take()) {
+            let id = NodeId(graph.nodes.len() as u32);
+            for output in node.outputs.iter().flatten() {
+                graph.values[output.0 as usize].producer = Some(id);
+            }
+            graph.nodes.push(node);
+        }
+        graph
+    }
+}
+
 fn known_shape(value: &Value) -> Result<&Shape> {
     value.shape.as_ref().ok_or_else(|| {
         Error::unfit(
@@ -334,6 +378,26 @@ impl Build {
         Ok(self.fresh_node(Op::Identity, &[Some(id)])?[0])
     }
 
+    /// Adds the nodes of another graph, on these operands instead of its inputs, and returns its outputs.
+    ///
+    /// # Errors
+    /// When the operands do not fit.
+    pub fn inline(&mut self, body: &Graph, operands: &[ValueId]) -> Result<Vec<ValueId>> {
+        let mut ids: HashMap<ValueId, ValueId> =
+            body.inputs().iter().copied().zip(operands.iter().copied()).collect();
+        for (id, value) in body.values() {
+            if let Some(constant) = &value.constant {
+                ids.insert(id, self.constant(constant.clone()));
+            }
+        }
+        for (_, node) in body.nodes() {
+            let inputs: Vec<_> = node.inputs.iter().map(|i| i.and_then(|i| ids.get(&i).copied())).collect();
+            let made = self.nodes(node.op.clone(), &inputs)?;
+            ids.extend(node.outputs.iter().zip(made).filter_map(|(o, made)| Some(((*o)?, made))));
+        }
+        Ok(body.outputs().iter().filter_map(|o| ids.get(o).copied()).collect())
+    }
+
     fn fresh_node(&mut self, op: Op, inputs: &[Option<ValueId>]) -> Result<Vec<ValueId>> {
         let inferred = self.infer(&op, inputs, "")?;
         let id = NodeId(self.graph.nodes.len() as u32);
@@ -369,6 +433,11 @@ impl Build {
         if value.shape.is_none() {
             value.shape = shape;
         }
+    }
+
+    /// States the integers of an input that are known before it is.
+    pub(crate) fn know(&mut self, id: ValueId, ints: Option<Vec<Int>>) {
+        self.graph.values[id.0 as usize].ints = ints;
     }
 
     /// Makes fresh names differ from `name`, which will be used later.

@@ -1,6 +1,6 @@
 //! The type, shape and known integers of every result, from those of the operands.
 
-use crate::graph::Value;
+use crate::graph::{Graph, Value};
 use crate::ints;
 use crate::op::{Conv, Op, PadMode, Scalar, Window};
 use crate::shape::{Dim, Int, MAX_INTS, Shape};
@@ -35,6 +35,9 @@ pub(crate) fn infer(op: &Op, operands: &[Option<&Value>]) -> Told<Vec<Inferred>>
     }
     if operands.iter().take(arity.0).any(Option::is_none) {
         return Err("a required operand is missing".into());
+    }
+    if let Op::Composite(c) = op {
+        return of_composite(&c.body, operands);
     }
     let dtype = result_dtype(op, operands)?;
     let shapes: Option<Vec<&Shape>> = operands.iter().flatten().map(|v| v.shape.as_ref()).collect();
@@ -97,16 +100,18 @@ fn arity(op: &Op) -> (usize, usize) {
         | Op::Resize(_)
         | Op::Shape { .. }
         | Op::ConstantOfShape(_) => (1, 1),
-        Op::Binary(_) | Op::Compare(_) | Op::PRelu | Op::MatMul | Op::Gather { .. } => (2, 2),
+        Op::Binary(_) | Op::Compare(_) | Op::PRelu | Op::MatMul | Op::Gather { .. } | Op::GatherNd { .. } => {
+            (2, 2)
+        }
         Op::Conv(_)
         | Op::ConvTranspose(_)
         | Op::Gemm(_)
         | Op::DequantizeLinear { .. }
         | Op::QuantizeLinear { .. } => (2, 3),
-        Op::Where | Op::Range => (3, 3),
+        Op::Where | Op::Range | Op::ScatterNd { .. } => (3, 3),
         Op::BatchNorm { .. } => (5, 5),
         Op::Concat { .. } => (1, usize::MAX),
-        Op::Opaque(_) => (0, usize::MAX),
+        Op::Composite(_) | Op::Opaque(_) => (0, usize::MAX),
     }
 }
 
@@ -121,7 +126,7 @@ fn result_dtype(op: &Op, operands: &[Option<&Value>]) -> Told<Option<DType>> {
         Op::ConstantOfShape(Scalar::Bool(_)) => Some(DType::Bool),
         Op::QuantizeLinear { to, .. } => Some(*to),
         Op::DequantizeLinear { .. } | Op::Where => dtype(1),
-        Op::Opaque(_) => None,
+        Op::Composite(_) | Op::Opaque(_) => None,
         Op::Binary(_) | Op::PRelu | Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul | Op::Gemm(_) => {
             match (dtype(0), dtype(1)) {
                 (Some(a), Some(b)) if a != b => return Err(format!("{a} and {b} do not mix")),
@@ -365,7 +370,12 @@ fn result_shapes(op: &Op, operands: &[Option<&Value>], shapes: &[&Shape]) -> Tol
             Some(shape) => one(shape),
             None => Err("the size of the result is not known".into()),
         },
-        Op::Opaque(_) => Ok(Vec::new()),
+        Op::GatherNd { batch } => one(gathered(&x, shapes[1], *batch)?),
+        Op::ScatterNd { .. } => match gathered(&x, shapes[1], 0)? {
+            s if s == *shapes[2] => one(x),
+            s => Err(format!("updates {} are not {s}", shapes[2])),
+        },
+        Op::Composite(_) | Op::Opaque(_) => Ok(Vec::new()),
     }
 }
 
@@ -416,6 +426,38 @@ fn fixed(shape: &Shape, what: &str) -> Told<Vec<usize>> {
         Some(dims) if dims.len() >= 3 => Ok(dims),
         _ => Err(format!("{what} {shape} do not have kernels")),
     }
+}
+
+/// The slices of `x` that `indices` name, behind `batch` axes that both have.
+fn gathered(x: &Shape, indices: &Shape, batch: usize) -> Told<Shape> {
+    let no = || format!("indices {indices} do not name slices of {x}");
+    let (last, at) = indices.0.split_last().ok_or_else(no)?;
+    let k = last.fixed().ok_or_else(no)?;
+    let first = batch.checked_add(k).filter(|&n| n <= x.rank()).ok_or_else(no)?;
+    match at.get(..batch) {
+        Some(common) if *common == x.0[..batch] => Ok(Shape([at, &x.0[first..]].concat())),
+        _ => Err(no()),
+    }
+}
+
+/// A composite's results are those of its body, for operands like the body's.
+fn of_composite(body: &Graph, operands: &[Option<&Value>]) -> Told<Vec<Inferred>> {
+    let mut given = operands.iter().flatten();
+    for &id in body.inputs() {
+        let (wanted, Some(given)) = (body.value(id), given.next()) else {
+            return Err("an operand is missing".into());
+        };
+        let fits = given.dtype.is_none_or(|d| Some(d) == wanted.dtype)
+            && given.shape.as_ref().is_none_or(|s| Some(s) == wanted.shape.as_ref());
+        if !fits {
+            return Err("the operands are not those that the node was read with".into());
+        }
+    }
+    let about = |&id: &crate::graph::ValueId| {
+        let Value { dtype, shape, ints, .. } = body.value(id);
+        Inferred { dtype: *dtype, shape: shape.clone(), ints: ints.clone() }
+    };
+    Ok(body.outputs().iter().map(about).collect())
 }
 
 fn within(axis: usize, rank: usize) -> Told<()> {

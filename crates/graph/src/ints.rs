@@ -15,8 +15,11 @@ pub(crate) fn known_shape(op: &Op, operands: &[Option<&Value>]) -> Option<Shape>
             dims.collect::<Option<_>>().map(Shape)
         }
         Op::Range => {
-            let at = |i| of(operands, i)?.first()?.lit();
-            let (start, limit, delta) = (at(0)?, at(1)?, at(2)?);
+            let at = |i| of(operands, i)?.first().copied();
+            if let (Int::Lit(0), limit @ Int::Batch(_), Int::Lit(1)) = (at(0)?, at(1)?, at(2)?) {
+                return Some(Shape(vec![Dim::try_from(limit).ok()?]));
+            }
+            let (start, limit, delta) = (at(0)?.lit()?, at(1)?.lit()?, at(2)?.lit()?);
             let span = limit.checked_sub(start)?.checked_add(delta)?.checked_sub(delta.signum())?;
             let count = span.checked_div(delta)?.max(0);
             Some([usize::try_from(count).ok()?].into())

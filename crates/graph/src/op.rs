@@ -4,6 +4,7 @@
 //! What ONNX leaves open (opsets, `auto_pad`, attribute-or-input) is settled by the reader.
 //! Adding a variant makes the exhaustive matches print the rest of the to-do list.
 
+use crate::graph::Graph;
 use crate::shape::Shape;
 use crate::tensor::DType;
 
@@ -149,6 +150,18 @@ pub enum Op {
         /// The indexed axis.
         axis: usize,
     },
+    /// `(x, i64 indices [batch…, at…, k]) -> y [batch…, at…, rest…]`: the slices of `x` that each row of
+    /// `indices` names by its first `k` coordinates behind the batch axes, which both have.
+    GatherNd {
+        /// How many leading axes are the batch.
+        batch: usize,
+    },
+    /// `(x, i64 indices [at…, k], updates [at…, rest…]) -> y`: `x` with the slices that the rows of `indices` name
+    /// replaced by those of `updates`, or with these added to them.
+    ScatterNd {
+        /// Whether slices are added; else no slice is named twice.
+        add: bool,
+    },
     /// `(x [N,C·b²,H,W]) -> [N,C,H·b,W·b]`.
     DepthToSpace {
         /// The block size `b`.
@@ -181,6 +194,8 @@ pub enum Op {
         /// The type of the result.
         to: DType,
     },
+    /// A node that is written as it was read, and means what its body of ordinary ops means.
+    Composite(Box<Composite>),
     /// A node that whycam does not model: kept as it was read, run by the engine, not differentiable.
     Opaque(Box<Opaque>),
 }
@@ -190,6 +205,18 @@ pub enum Op {
 pub enum UnaryFn {
     /// `|x|`
     Abs,
+    /// `arccos x`
+    Acos,
+    /// `arcosh x`
+    Acosh,
+    /// `arcsin x`
+    Asin,
+    /// `arsinh x`
+    Asinh,
+    /// `arctan x`
+    Atan,
+    /// `artanh x`
+    Atanh,
     /// `⌈x⌉`
     Ceil,
     /// `min(max(x, min), max)`; an absent bound is infinite.
@@ -201,6 +228,8 @@ pub enum UnaryFn {
     },
     /// `cos x`
     Cos,
+    /// `cosh x`
+    Cosh,
     /// `x` where positive, `alpha · (eˣ − 1)` elsewhere.
     Elu(f32),
     /// The error function.
@@ -242,10 +271,14 @@ pub enum UnaryFn {
     Sign,
     /// `sin x`
     Sin,
+    /// `sinh x`
+    Sinh,
     /// `ln(1 + eˣ)`
     Softplus,
     /// `√x`
     Sqrt,
+    /// `tan x`
+    Tan,
     /// `tanh x`
     Tanh,
 }
@@ -259,6 +292,8 @@ pub enum BinaryFn {
     Div,
     Max,
     Min,
+    /// The remainder of a floored division, with the sign of the divisor; of integers.
+    Mod,
     Mul,
     Or,
     Pow,
@@ -442,6 +477,24 @@ pub enum Scalar {
     I64(i64),
     /// A truth value.
     Bool(bool),
+}
+
+/// A node that stays as the file has it, with what it means in ordinary ops.
+#[derive(Clone, Debug)]
+pub struct Composite {
+    /// The node as it is written.
+    pub kept: Opaque,
+    /// The version of ONNX's operators that it was written for.
+    pub opset: i64,
+    /// The same results from the same operands, those left out aside; holds no composite itself.
+    pub body: Graph,
+}
+
+impl PartialEq for Composite {
+    /// The body follows from the node.
+    fn eq(&self, other: &Composite) -> bool {
+        self.kept == other.kept && self.opset == other.opset
+    }
 }
 
 /// A node of a kind that whycam does not model, as the file has it.

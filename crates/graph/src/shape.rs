@@ -161,6 +161,11 @@ impl Int {
             (BinaryFn::Div, Lit(a), Lit(b)) => Lit(a.checked_div(b)?),
             (BinaryFn::Max, Lit(a), Lit(b)) => Lit(a.max(b)),
             (BinaryFn::Min, Lit(a), Lit(b)) => Lit(a.min(b)),
+            // The result has the divisor's sign.
+            (BinaryFn::Mod, Lit(a), Lit(b)) => {
+                let rest = a.checked_rem(b)?;
+                Lit(if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest })
+            }
             (BinaryFn::Mul, Batch(c), Lit(a)) | (BinaryFn::Mul, Lit(a), Batch(c)) if a != 0 => {
                 Batch(c.checked_mul(a)?)
             }

@@ -132,6 +132,9 @@ impl fmt::Display for Attributes<'_> {
             }
             Op::Shape { start, end } => write!(f, "{start}..{end}"),
             Op::ConstantOfShape(value) => write!(f, "value={value:?}"),
+            Op::GatherNd { batch } => write!(f, "batch={batch}"),
+            Op::ScatterNd { add } => write!(f, "add={add}"),
+            Op::Composite(c) => write!(f, "kept bytes={}", c.kept.proto.len()),
             Op::Opaque(o) => {
                 let domain = if o.domain.is_empty() { "ai.onnx" } else { &o.domain };
                 write!(f, "opaque domain={domain} bytes={}", o.proto.len())

@@ -2,7 +2,7 @@
 
 use whycam_graph::op::{DepthMode, PadMode, Range, Scalar};
 
-use crate::array::{Array, broadcast};
+use crate::array::{Array, broadcast, each};
 
 pub(crate) fn flatten(axis: usize, x: &Array) -> Result<Array, String> {
     x.reshape(&[x.shape[..axis].iter().product(), x.shape[axis..].iter().product()])
@@ -132,6 +132,50 @@ pub(crate) fn gather(axis: usize, x: &Array, indices: &Array) -> Result<Array, S
         let i = if i < 0.0 { i + size } else { i };
         x.at(&[&at[..axis], &[i as usize], &at[behind..]].concat())
     }))
+}
+
+/// The index in `x` that the row `at` of `indices` names, behind the first `batch` numbers of `at`.
+fn named(x: &Array, indices: &Array, batch: usize, at: &[usize]) -> Result<Vec<usize>, String> {
+    let mut index = at[..batch].to_vec();
+    for i in 0..indices.shape[at.len()] {
+        let axis = index.len();
+        let (coordinate, size) = (indices.at(&[at, &[i]].concat()), x.shape[axis] as f64);
+        if coordinate < -size || coordinate >= size {
+            return Err(format!("index {coordinate} is outside axis {axis} of {:?}", x.shape));
+        }
+        index.push(if coordinate < 0.0 { coordinate + size } else { coordinate } as usize);
+    }
+    Ok(index)
+}
+
+/// `y[batch…, at…, rest…] = x[batch…, indices[batch…, at…, :]…, rest…]`
+pub(crate) fn gather_nd(batch: usize, x: &Array, indices: &Array) -> Result<Array, String> {
+    let (k, at) = indices.shape.split_last().ok_or("indices without axes")?;
+    let shape = [at, &x.shape[batch + k..]].concat();
+    let mut wrong = None;
+    let y = Array::from_fn(&shape, |i| match named(x, indices, batch, &i[..at.len()]) {
+        Ok(index) => x.at(&[&index[..], &i[at.len()..]].concat()),
+        Err(e) => {
+            wrong = Some(e);
+            0.0
+        }
+    });
+    wrong.map_or(Ok(y), Err)
+}
+
+/// `y = x`, then for each row `at` in order: `y[indices[at…, :]…, rest…] = updates[at…, rest…]`, or `+=`.
+pub(crate) fn scatter_nd(add: bool, x: &Array, indices: &Array, updates: &Array) -> Result<Array, String> {
+    let at = indices.rank().checked_sub(1).ok_or("indices without axes")?;
+    let mut y = x.clone();
+    let mut wrong = None;
+    each(&updates.shape, |i| match named(x, indices, 0, &i[..at]) {
+        Ok(index) => {
+            let cell = y.at_mut(&[&index[..], &i[at..]].concat());
+            *cell = updates.at(i) + if add { *cell } else { 0.0 };
+        }
+        Err(e) => wrong = Some(e),
+    });
+    wrong.map_or(Ok(y), Err)
 }
 
 /// `[N,C·b²,H,W] -> [N,C,H·b,W·b]`: each cell becomes a block.

@@ -32,9 +32,16 @@ pub(crate) fn unary(f: UnaryFn, x: &Array) -> Array {
 fn unary_of(f: UnaryFn, x: f64) -> f64 {
     match f {
         UnaryFn::Abs => x.abs(),
+        UnaryFn::Acos => x.acos(),
+        UnaryFn::Acosh => x.acosh(),
+        UnaryFn::Asin => x.asin(),
+        UnaryFn::Asinh => x.asinh(),
+        UnaryFn::Atan => x.atan(),
+        UnaryFn::Atanh => x.atanh(),
         UnaryFn::Ceil => x.ceil(),
         UnaryFn::Clip { min, max } => clip(x, min.into(), max.into()),
         UnaryFn::Cos => x.cos(),
+        UnaryFn::Cosh => x.cosh(),
         UnaryFn::Elu(alpha) => {
             if x > 0.0 {
                 x
@@ -71,9 +78,11 @@ fn unary_of(f: UnaryFn, x: f64) -> f64 {
             }
         }
         UnaryFn::Sin => x.sin(),
+        UnaryFn::Sinh => x.sinh(),
         // ln(1 + eˣ) = max(x, 0) + ln(1 + e^−|x|), which does not overflow.
         UnaryFn::Softplus => max(x, 0.0) + (-x.abs()).exp().ln_1p(),
         UnaryFn::Sqrt => x.sqrt(),
+        UnaryFn::Tan => x.tan(),
         UnaryFn::Tanh => x.tanh(),
     }
 }
@@ -101,6 +110,7 @@ pub(crate) fn binary(f: BinaryFn, integer: bool, a: &Array, b: &Array) -> Result
         BinaryFn::Div => a / b,
         BinaryFn::Max => max(a, b),
         BinaryFn::Min => min(a, b),
+        BinaryFn::Mod => a - b * (a / b).floor(),
         BinaryFn::Mul => a * b,
         BinaryFn::Or => truth(a != 0.0 || b != 0.0),
         BinaryFn::Pow => a.powf(b),

@@ -136,6 +136,17 @@ impl<'a> Operands<'a> {
     }
 }
 
+/// What the node's body makes of its operands.
+fn composite(body: &Graph, operands: &Operands<'_>) -> Result<Vec<Array>, String> {
+    let given: Vec<(&str, Array)> = body
+        .inputs()
+        .iter()
+        .zip(operands.arrays.iter().flatten())
+        .map(|(&id, array)| (body.value(id).name.as_str(), (*array).clone()))
+        .collect();
+    run(body, &given)
+}
+
 fn eval(op: &Op, operands: &Operands<'_>) -> Result<Vec<Array>, String> {
     let arg = |i: usize| operands.get(i);
     let optional = |i: usize| operands.optional(i);
@@ -183,6 +194,8 @@ fn eval(op: &Op, operands: &Operands<'_>) -> Result<Vec<Array>, String> {
         Op::Unsqueeze { axes } => layout::unsqueeze(axes, arg(0)?)?,
         Op::Expand { to } => layout::expand(&to.at(operands.batch), arg(0)?)?,
         Op::Gather { axis } => layout::gather(*axis, arg(0)?, arg(1)?)?,
+        Op::GatherNd { batch } => layout::gather_nd(*batch, arg(0)?, arg(1)?)?,
+        Op::ScatterNd { add } => layout::scatter_nd(*add, arg(0)?, arg(1)?, arg(2)?)?,
         Op::DepthToSpace { block, mode } => layout::depth_to_space(*block, *mode, arg(0)?),
         Op::Resize(r) => resize::resize(r, arg(0)?),
         Op::Shape { start, end } => layout::shape(*start, *end, arg(0)?),
@@ -190,6 +203,7 @@ fn eval(op: &Op, operands: &Operands<'_>) -> Result<Vec<Array>, String> {
         Op::Range => layout::range(arg(0)?, arg(1)?, arg(2)?)?,
         Op::DequantizeLinear { axis } => quant::dequantize(arg(0)?, arg(1)?, optional(2), *axis)?,
         Op::QuantizeLinear { axis, to } => quant::quantize(arg(0)?, arg(1)?, optional(2), *axis, *to)?,
+        Op::Composite(c) => return composite(&c.body, operands),
         Op::Opaque(o) => return Err(format!("{} is not modelled", o.op_type)),
     };
     Ok(vec![result])

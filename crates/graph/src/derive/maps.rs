@@ -17,8 +17,8 @@ pub(super) struct Maps<'a> {
     pub grids: &'a Grids<'a>,
     pub image: ValueId,
     pub seed: Seed,
-    pub acted: HashSet<crate::graph::NodeId>,
-    pub passed: HashSet<crate::graph::NodeId>,
+    pub acted: HashSet<ValueId>,
+    pub passed: HashSet<ValueId>,
 }
 
 impl Maps<'_> {

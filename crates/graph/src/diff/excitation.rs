@@ -115,9 +115,14 @@ impl Excitation {
             | Op::Pad { .. }
             | Op::Expand { .. }
             | Op::Gather { .. }
+            | Op::GatherNd { .. }
+            | Op::ScatterNd { add: false }
             | Op::DepthToSpace { .. }
             | Op::Resize(_) => rules::backward(s, node, arrived, wanted),
-            Op::Binary(BinaryFn::And | BinaryFn::Or)
+            // The sweep sees the bodies of composites.
+            Op::Composite(_)
+            | Op::ScatterNd { add: true }
+            | Op::Binary(BinaryFn::And | BinaryFn::Mod | BinaryFn::Or)
             | Op::Softmax { .. }
             | Op::LogSoftmax { .. }
             | Op::Reduce { .. }

@@ -146,6 +146,74 @@ fn times_along(s: &mut Sweep<'_>, g: ValueId, axis: usize, matrix: ValueId) -> R
     s.transpose(moved, &perm)
 }
 
+/// Up to this many cells, a matrix of zeros and ones sends a signal back to where it was gathered.
+const ONE_HOT: usize = 1 << 20;
+
+/// Adds signals to the cells of one axis that they were gathered from: the axis is moved to the front.
+fn scatter_along(
+    s: &mut Sweep<'_>,
+    shape: &Shape,
+    axis: usize,
+    indices: ValueId,
+    g: ValueId,
+) -> Result<ValueId> {
+    let mut at = s.shape(indices)?;
+    let (rank, picked) = (shape.rank(), at.rank());
+    let index =
+        if s.dtype(indices) == DType::I64 { indices } else { s.emit(Op::Cast(DType::I64), &[indices])? };
+    at.0.push(Dim::Fixed(1));
+    let index = s.reshape(index, at)?;
+    let front = (axis..axis + picked).chain(0..axis).chain(axis + picked..rank - 1 + picked);
+    let moved = s.transpose(g, &front.collect::<Vec<_>>())?;
+    let perm: Vec<usize> = [axis].into_iter().chain((0..rank).filter(|&i| i != axis)).collect();
+    let zeros = s.zeros(g, &Shape(perm.iter().map(|&p| shape.0[p]).collect()))?;
+    let sum = s.emit(Op::ScatterNd { add: true }, &[zeros, index, moved])?;
+    transpose(s, &perm, sum)
+}
+
+/// Signals are added to the slices that they were gathered from; batch axes become coordinates.
+pub(super) fn gather_nd(s: &mut Sweep<'_>, node: &Node, batch: usize, g: ValueId) -> Result<Sent> {
+    let (x, mut indices) = (node.input(0)?, node.input(1)?);
+    let shape = s.shape(x)?;
+    if batch > 0 {
+        let mut at = s.shape(indices)?;
+        let last = at.rank() - 1;
+        at.0[last] = Dim::Fixed(1);
+        let mut parts = Vec::new();
+        for axis in 0..batch {
+            let line = s.coordinates(indices, axis, 0)?;
+            parts.push(s.expand(line, &at)?);
+        }
+        parts.push(indices);
+        indices = s.emit(Op::Concat { axis: last }, &parts)?;
+    }
+    let zeros = s.zeros(g, &shape)?;
+    Ok(vec![Some(s.emit(Op::ScatterNd { add: true }, &[zeros, indices, g])?)])
+}
+
+/// Updates get the signal of their slices; what was replaced gets none.
+pub(super) fn scatter_nd(
+    s: &mut Sweep<'_>,
+    node: &Node,
+    add: bool,
+    g: ValueId,
+    wanted: &[bool],
+) -> Result<Sent> {
+    let (indices, updates) = (node.input(1)?, node.input(2)?);
+    let mut sent = vec![None; 3];
+    if wanted[0] {
+        let zeros = if add { None } else { Some(s.zeros(g, &s.shape(updates)?)?) };
+        sent[0] = Some(match zeros {
+            Some(zeros) => s.emit(Op::ScatterNd { add: false }, &[g, indices, zeros])?,
+            None => g,
+        });
+    }
+    if wanted[2] {
+        sent[2] = Some(s.emit(Op::GatherNd { batch: 0 }, &[g, indices])?);
+    }
+    Ok(sent)
+}
+
 pub(super) fn gather(s: &mut Sweep<'_>, node: &Node, axis: usize, g: ValueId) -> Result<Sent> {
     let (shape, indices) = (s.shape(node.input(0)?)?, node.input(1)?);
     let n = size_of(&shape, axis)?;
@@ -153,6 +221,9 @@ pub(super) fn gather(s: &mut Sweep<'_>, node: &Node, axis: usize, g: ValueId) ->
     let count = picked.elements().and_then(Dim::fixed);
     let count =
         count.ok_or_else(|| Error::unfit("indices depend on the batch size", "fix the batch size"))?;
+    if count.saturating_mul(n as usize) > ONE_HOT {
+        return Ok(vec![Some(scatter_along(s, &shape, axis, indices, g)?)]);
+    }
     // One row per index, the indexed axis at its place: […, count, …].
     let mut flat = shape.clone();
     flat.0[axis] = Dim::Fixed(count);

@@ -56,6 +56,25 @@ pub(super) fn lift(
             let x = padded(build, inputs[0], to.rank())?;
             build.emit(Op::Expand { to: behind(copies, &to) }, &[x])
         }
+        Op::ScatterNd { .. } if !lifted[1] => {
+            let mut moved = Vec::new();
+            for i in [0, 2] {
+                let all = if lifted[i] {
+                    inputs[i]
+                } else {
+                    let shape = build.shape(inputs[i])?;
+                    build.expand(inputs[i], &behind(copies, &shape))?
+                };
+                moved.push(copies_last(build, all)?);
+            }
+            let result = build.emit(op, &[moved[0], inputs[1], moved[1]])?;
+            copies_first(build, result)
+        }
+        Op::GatherNd { batch: 0 } if only_first => {
+            let moved = copies_last(build, inputs[0])?;
+            let result = build.emit(op, &[moved, inputs[1]])?;
+            copies_first(build, result)
+        }
         // No rule makes these of a cotangent.
         Op::Gemm(_)
         | Op::Conv(_)
@@ -84,6 +103,9 @@ pub(super) fn lift(
         | Op::Range
         | Op::DequantizeLinear { .. }
         | Op::QuantizeLinear { .. }
+        | Op::GatherNd { .. }
+        | Op::ScatterNd { .. }
+        | Op::Composite(_)
         | Op::Opaque(_) => Err(Error::unfit(
             format!("{op} has no form for several cotangents at once"),
             "ask for one class at a time",
@@ -112,6 +134,18 @@ fn merged(build: &mut Build, copies: usize, op: Op, inputs: &[ValueId]) -> Resul
     let mut to = build.shape(result)?;
     to.0.splice(0..1, [Dim::Fixed(copies), shape.0[1]]);
     build.reshape(result, to)
+}
+
+/// `[copies, …]` as `[…, copies]`.
+fn copies_last(build: &mut Build, id: ValueId) -> Result<ValueId> {
+    let rank = build.shape(id)?.rank();
+    build.transpose(id, &(1..rank).chain([0]).collect::<Vec<_>>())
+}
+
+/// `[…, copies]` as `[copies, …]`.
+fn copies_first(build: &mut Build, id: ValueId) -> Result<ValueId> {
+    let last = build.shape(id)?.rank() - 1;
+    build.transpose(id, &[last].into_iter().chain(0..last).collect::<Vec<_>>())
 }
 
 /// Lifted operands with axes of size 1 behind the copies axis, so that broadcasting does not meet it.

@@ -46,10 +46,10 @@ pub struct Seed {
 pub struct Swept<S = ValueId> {
     /// One signal per value read, with the copies axis if the seed had one.
     pub signals: Vec<S>,
-    /// Nodes of the ReLU family that the ReLU rule acted on.
-    pub ruled: Vec<NodeId>,
-    /// Activations on the path that the ReLU rule does not apply to.
-    pub unruled: Vec<NodeId>,
+    /// Results of the nodes of the ReLU family that the ReLU rule acted on.
+    pub ruled: Vec<ValueId>,
+    /// Results of the activations on the path that the ReLU rule does not apply to.
+    pub unruled: Vec<ValueId>,
 }
 
 /// Sweeps from `seed` back to the values `read_at`.
@@ -74,7 +74,7 @@ pub fn arriving(
     read_at: &[ValueId],
     rules: Rules,
 ) -> Result<Swept<Option<ValueId>>> {
-    let graph = build.graph().clone();
+    let graph = unfolded(build, read_at, seed.target)?;
     let path = Path::between(&graph, read_at, seed.target);
     refuse(&graph, &path)?;
 
@@ -96,7 +96,9 @@ pub fn arriving(
         if arrived.iter().all(Option::is_none) {
             continue;
         }
-        if rules.relu != ReluRule::Gradient {
+        if let (ReluRule::Deconvnet | ReluRule::Guided, Some(id)) =
+            (rules.relu, node.outputs.first().copied().flatten())
+        {
             match pointwise::family(&graph, &path.nodes, node) {
                 pointwise::Family::Relu => ruled.push(id),
                 pointwise::Family::Smooth => unruled.push(id),
@@ -123,6 +125,23 @@ pub fn arriving(
         }
     }
     Ok(Swept { signals: read_at.iter().map(|id| signals.get(id).copied()).collect(), ruled, unruled })
+}
+
+/// The graph as the sweep sees it: where composites on the way stood, the nodes of their bodies.
+fn unfolded(build: &mut Build, read_at: &[ValueId], target: ValueId) -> Result<Graph> {
+    let whole = build.graph().clone();
+    let path = Path::between(&whole, read_at, target);
+    let mut copies: HashMap<NodeId, Vec<ValueId>> = HashMap::new();
+    for &id in &path.nodes {
+        if let Op::Composite(c) = &whole.node(id).op {
+            let operands: Vec<ValueId> = whole.node(id).inputs.iter().flatten().copied().collect();
+            copies.insert(id, build.inline(&c.body, &operands)?);
+        }
+    }
+    if copies.is_empty() {
+        return Ok(whole);
+    }
+    Ok(build.graph().standing(&copies, target))
 }
 
 fn stopped(graph: &Graph, id: ValueId) -> Error {

@@ -158,6 +158,22 @@ fn smooth(sweep: &mut Sweep<'_>, f: UnaryFn, x: ValueId, y: ValueId) -> Result<O
     let s = sweep;
     let factor = match f {
         UnaryFn::Abs => s.unary(UnaryFn::Sign, x)?,
+        // ±1/√(±(1 − x²)), 1/√(x² ± 1), 1/(1 ± x²)
+        UnaryFn::Acos => {
+            let slope = inverse(s, x, [-1.0, 1.0], true)?;
+            s.unary(UnaryFn::Neg, slope)?
+        }
+        UnaryFn::Acosh => inverse(s, x, [1.0, -1.0], true)?,
+        UnaryFn::Asin => inverse(s, x, [-1.0, 1.0], true)?,
+        UnaryFn::Asinh => inverse(s, x, [1.0, 1.0], true)?,
+        UnaryFn::Atan => inverse(s, x, [1.0, 1.0], false)?,
+        UnaryFn::Atanh => inverse(s, x, [-1.0, 1.0], false)?,
+        UnaryFn::Cosh => s.unary(UnaryFn::Sinh, x)?,
+        UnaryFn::Sinh => s.unary(UnaryFn::Cosh, x)?,
+        UnaryFn::Tan => {
+            let square = s.mul(y, y)?;
+            s.shift(square, 1.0)?
+        }
         UnaryFn::Cos => {
             let sin = s.unary(UnaryFn::Sin, x)?;
             s.unary(UnaryFn::Neg, sin)?
@@ -230,6 +246,15 @@ fn smooth(sweep: &mut Sweep<'_>, f: UnaryFn, x: ValueId, y: ValueId) -> Result<O
         UnaryFn::Ceil | UnaryFn::Floor | UnaryFn::Not | UnaryFn::Round | UnaryFn::Sign => return Ok(None),
     };
     Ok(Some(Derivative::Times(factor)))
+}
+
+/// `1/d` or `1/√d` with `d = factor · x² + offset`.
+fn inverse(s: &mut Sweep<'_>, x: ValueId, [factor, offset]: [f32; 2], root: bool) -> Result<ValueId> {
+    let square = s.mul(x, x)?;
+    let scaled = s.scale(square, factor)?;
+    let base = s.shift(scaled, offset)?;
+    let base = if root { s.unary(UnaryFn::Sqrt, base)? } else { base };
+    s.unary(UnaryFn::Reciprocal, base)
 }
 
 /// `exp(factor · x²)`
@@ -349,7 +374,7 @@ fn operand(
                 }
             }
         }
-        (BinaryFn::And | BinaryFn::Or, _) => return Ok(None),
+        (BinaryFn::And | BinaryFn::Or | BinaryFn::Mod, _) => return Ok(None),
     }))
 }
 

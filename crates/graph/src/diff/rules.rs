@@ -105,6 +105,8 @@ pub(super) fn backward(
         Op::Slice(ranges) => one(Some(layout::slice(sweep, node, ranges, g)?)),
         Op::Pad { mode, before, after, .. } => one(Some(layout::pad(sweep, node, *mode, before, after, g)?)),
         Op::Gather { axis } => layout::gather(sweep, node, *axis, g),
+        Op::GatherNd { batch } => layout::gather_nd(sweep, node, *batch, g),
+        Op::ScatterNd { add } => layout::scatter_nd(sweep, node, *add, g, wanted),
         Op::DepthToSpace { block, mode } => one(Some(layout::depth_to_space(sweep, node, *block, *mode, g)?)),
         Op::Resize(resize) => one(Some(layout::resize(sweep, node, resize, g)?)),
         Op::Split { .. }
@@ -113,6 +115,7 @@ pub(super) fn backward(
         | Op::Shape { .. }
         | Op::ConstantOfShape(_)
         | Op::Range
+        | Op::Composite(_)
         | Op::Opaque(_) => Ok(vec![None; node.inputs.len()]),
     }
 }

@@ -12,16 +12,20 @@ pub(super) struct Signs(HashMap<ValueId, bool>);
 impl Signs {
     /// Reads the graph from its inputs to its outputs.
     pub fn new(graph: &Graph) -> Signs {
-        let mut signs = Signs(HashMap::new());
+        Signs(HashMap::new()).through(graph)
+    }
+
+    /// Reads the graph, some of whose values are known.
+    fn through(mut self, graph: &Graph) -> Signs {
         for (_, node) in graph.nodes() {
             for (i, output) in node.outputs.iter().enumerate() {
                 if let Some(output) = *output {
-                    let sign = unsigned(graph, output) || signs.result(graph, node, i);
-                    signs.0.insert(output, sign);
+                    let sign = unsigned(graph, output) || self.result(graph, node, i);
+                    self.0.insert(output, sign);
                 }
             }
         }
-        signs
+        self
     }
 
     /// Whether no element of the value is ever negative.
@@ -69,11 +73,20 @@ impl Signs {
             },
             Op::TopK { .. } => index == 1 || self.operand(graph, node, 0),
             Op::Softmax { .. } | Op::Compare(_) | Op::ArgMax { .. } | Op::Shape { .. } => true,
+            Op::Composite(c) => {
+                let operands = node.inputs.iter().flatten();
+                let known = c.body.inputs().iter().zip(operands);
+                let known = known.map(|(&input, &id)| (input, self.is_nonnegative(graph, id))).collect();
+                let mut inside = Signs(known).through(&c.body);
+                c.body.outputs().get(index).is_some_and(|&o| inside.is_nonnegative(&c.body, o))
+            }
+            Op::ScatterNd { .. } => self.operand(graph, node, 0) && self.operand(graph, node, 2),
             Op::PRelu
             | Op::Cast(_)
             | Op::Identity
             | Op::Dropout
             | Op::Lrn(_)
+            | Op::GatherNd { .. }
             | Op::MaxPool(_)
             | Op::AveragePool { .. }
             | Op::GlobalAveragePool
@@ -103,6 +116,7 @@ impl Signs {
             BinaryFn::Add | BinaryFn::Div | BinaryFn::Min => a && b,
             BinaryFn::Mul => (a && b) || node.inputs[0] == node.inputs[1],
             BinaryFn::Max => a || b,
+            BinaryFn::Mod => b,
             BinaryFn::Pow => a || has_even_exponent(graph, node),
             BinaryFn::Sub => false,
             BinaryFn::And | BinaryFn::Or => true,

@@ -14,6 +14,7 @@ type Mask = Spread<bool>;
 
 /// Where signal arrives.
 pub(super) struct Live<'a> {
+    graph: &'a Graph,
     trace: &'a Trace<'a>,
     masks: HashMap<ValueId, Mask>,
     /// Operands of nodes whose cells the score depends on by way of the node.
@@ -23,31 +24,53 @@ pub(super) struct Live<'a> {
 impl<'a> Live<'a> {
     /// Follows the score back through `nodes`, which lie between the image and it in order.
     pub fn new(graph: &'a Graph, trace: &'a Trace<'a>, nodes: &[NodeId], score: ValueId) -> Live<'a> {
-        let mut live = Live { trace, masks: HashMap::new(), carried: HashSet::new() };
+        let mut live = Live { graph, trace, masks: HashMap::new(), carried: HashSet::new() };
         live.masks.insert(score, live.all(score));
+        live.follow(nodes);
+        live
+    }
+
+    fn follow(&mut self, nodes: &[NodeId]) {
         for &id in nodes.iter().rev() {
-            let node = graph.node(id);
-            if !node.outputs.iter().flatten().any(|o| live.masks.contains_key(o)) {
+            let node = self.graph.node(id);
+            if !node.outputs.iter().flatten().any(|o| self.masks.contains_key(o)) {
                 continue;
             }
             for (i, input) in node.inputs.iter().enumerate() {
                 let Some(input) = *input else { continue };
                 // What cannot be followed may depend on everything.
-                let sent = live.sent(node, i, input).unwrap_or_else(|| live.all(input));
+                let sent = self.sent(node, i, input).unwrap_or_else(|| self.all(input));
                 if !sent.entries().contains(&true) {
                     continue;
                 }
-                if live.placed(input).is_some_and(|placed| both(&placed, &sent)) {
-                    live.carried.insert((id, i));
+                if self.placed(input).is_some_and(|placed| both(&placed, &sent)) {
+                    self.carried.insert((id, i));
                 }
-                let total = match live.masks.get(&input) {
-                    Some(before) => before.zip(&sent, |a, b| a || b).unwrap_or_else(|| live.all(input)),
+                let total = match self.masks.get(&input) {
+                    Some(before) => before.zip(&sent, |a, b| a || b).unwrap_or_else(|| self.all(input)),
                     None => sent,
                 };
-                live.masks.insert(input, total);
+                self.masks.insert(input, total);
             }
         }
-        live
+    }
+
+    /// What a composite sends to its operand `i`: what its body does.
+    fn through(&self, node: &Node, body: &Graph, i: usize) -> Option<Mask> {
+        let trace = Trace::shapes(body, self.trace.batch());
+        let outputs = body.outputs().iter().zip(&node.outputs);
+        let masks = outputs.filter_map(|(&o, output)| Some((o, self.masks.get(output.as_ref()?)?.clone())));
+        let mut inner = Live { graph: body, trace: &trace, masks: masks.collect(), carried: HashSet::new() };
+        inner.follow(&body.nodes().map(|(id, _)| id).collect::<Vec<_>>());
+        // Operands that are left out are no inputs of the body.
+        let given = node.inputs[..i].iter().flatten().count();
+        let input = *body.inputs().get(given)?;
+        Some(
+            inner
+                .masks
+                .remove(&input)
+                .unwrap_or_else(|| Spread::all(&trace.dims(input).unwrap_or_default(), false)),
+        )
     }
 
     /// Whether the score depends on any cell of the value.
@@ -142,6 +165,7 @@ impl<'a> Live<'a> {
                 flat[*axis] = indices.len();
                 mask.reshape(&flat)?.put(*axis, dims[*axis], &indices, false, or)
             }
+            Op::Composite(c) => self.through(node, &c.body, i),
             Op::Shape { .. } | Op::ArgMax { .. } => Some(Spread::all(&dims, false)),
             Op::Conv(_)
             | Op::ConvTranspose(_)
@@ -154,6 +178,8 @@ impl<'a> Live<'a> {
             | Op::Resize(_)
             | Op::Pad { .. }
             | Op::Gather { .. }
+            | Op::GatherNd { .. }
+            | Op::ScatterNd { .. }
             | Op::Split { .. }
             | Op::ConstantOfShape(_)
             | Op::Range

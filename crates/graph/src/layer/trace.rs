@@ -41,17 +41,38 @@ impl<'a> Trace<'a> {
             let places = if dims.len() == 4 { Places::of_map(&dims, axes) } else { None };
             places.and_then(|p| trace.places.insert(image, p));
         }
-        for (_, node) in graph.nodes() {
-            let results = trace.results(node).unwrap_or_default();
+        trace.follow();
+        trace
+    }
+
+    /// Shapes and indices alone: no cell has a place.
+    pub fn shapes(graph: &'a Graph, batch: Dim) -> Trace<'a> {
+        Trace { graph, batch, places: HashMap::new(), maps: HashMap::new() }
+    }
+
+    /// Follows the cells of a composite's operands through its body.
+    fn inside<'b>(&mut self, node: &Node, body: &'b Graph) -> Trace<'b> {
+        let operands = body.inputs().iter().zip(node.inputs.iter().flatten());
+        let places =
+            operands.filter_map(|(&input, operand)| Some((input, self.places.get(operand)?.clone())));
+        let (places, maps) = (places.collect(), std::mem::take(&mut self.maps));
+        let mut inner = Trace { graph: body, batch: self.batch, places, maps };
+        inner.follow();
+        self.maps = std::mem::take(&mut inner.maps);
+        inner
+    }
+
+    fn follow(&mut self) {
+        for (_, node) in self.graph.nodes() {
+            let results = self.results(node).unwrap_or_default();
             for (output, places) in node.outputs.iter().zip(results) {
                 if let (Some(output), Some(places)) = (*output, places)
-                    && trace.dims(output).as_deref() == Some(places.dims())
+                    && self.dims(output).as_deref() == Some(places.dims())
                 {
-                    trace.places.insert(output, places);
+                    self.places.insert(output, places);
                 }
             }
         }
-        trace
     }
 
     /// The places of a value's elements, where they have any.
@@ -163,7 +184,17 @@ impl<'a> Trace<'a> {
                 let dims = self.dims(output?)?;
                 one(places.take(*axis, &indices)?.moved(|l| l.reshape(&dims)))
             }
-            Op::ArgMax { .. } | Op::Shape { .. } | Op::ConstantOfShape(_) | Op::Range | Op::Opaque(_) => None,
+            Op::Composite(c) => {
+                let inner = self.inside(node, &c.body);
+                Some(c.body.outputs().iter().map(|&o| inner.of(o).cloned()).collect())
+            }
+            Op::GatherNd { .. }
+            | Op::ScatterNd { .. }
+            | Op::ArgMax { .. }
+            | Op::Shape { .. }
+            | Op::ConstantOfShape(_)
+            | Op::Range
+            | Op::Opaque(_) => None,
         }
     }
 

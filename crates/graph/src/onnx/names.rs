@@ -7,8 +7,15 @@ pub(super) fn plain_unary(name: &str) -> Option<UnaryFn> {
     use UnaryFn as U;
     let all = [
         U::Abs,
+        U::Acos,
+        U::Acosh,
+        U::Asin,
+        U::Asinh,
+        U::Atan,
+        U::Atanh,
         U::Ceil,
         U::Cos,
+        U::Cosh,
         U::Erf,
         U::Exp,
         U::Floor,
@@ -22,8 +29,10 @@ pub(super) fn plain_unary(name: &str) -> Option<UnaryFn> {
         U::Sigmoid,
         U::Sign,
         U::Sin,
+        U::Sinh,
         U::Softplus,
         U::Sqrt,
+        U::Tan,
         U::Tanh,
     ];
     all.into_iter().find(|&f| unary(f) == name)
@@ -32,7 +41,7 @@ pub(super) fn plain_unary(name: &str) -> Option<UnaryFn> {
 /// The function of two operands of that name.
 pub(super) fn binary_named(name: &str) -> Option<BinaryFn> {
     use BinaryFn as B;
-    let all = [B::Add, B::And, B::Div, B::Max, B::Min, B::Mul, B::Or, B::Pow, B::Sub];
+    let all = [B::Add, B::And, B::Div, B::Max, B::Min, B::Mod, B::Mul, B::Or, B::Pow, B::Sub];
     all.into_iter().find(|&f| binary(f) == name)
 }
 
@@ -94,6 +103,9 @@ pub(crate) fn op_name(op: &Op) -> &str {
         Op::Range => "Range",
         Op::DequantizeLinear { .. } => "DequantizeLinear",
         Op::QuantizeLinear { .. } => "QuantizeLinear",
+        Op::GatherNd { .. } => "GatherND",
+        Op::ScatterNd { .. } => "ScatterND",
+        Op::Composite(c) => &c.kept.op_type,
         Op::Opaque(o) => &o.op_type,
     }
 }
@@ -101,9 +113,16 @@ pub(crate) fn op_name(op: &Op) -> &str {
 fn unary(f: UnaryFn) -> &'static str {
     match f {
         UnaryFn::Abs => "Abs",
+        UnaryFn::Acos => "Acos",
+        UnaryFn::Acosh => "Acosh",
+        UnaryFn::Asin => "Asin",
+        UnaryFn::Asinh => "Asinh",
+        UnaryFn::Atan => "Atan",
+        UnaryFn::Atanh => "Atanh",
         UnaryFn::Ceil => "Ceil",
         UnaryFn::Clip { .. } => "Clip",
         UnaryFn::Cos => "Cos",
+        UnaryFn::Cosh => "Cosh",
         UnaryFn::Elu(_) => "Elu",
         UnaryFn::Erf => "Erf",
         UnaryFn::Exp => "Exp",
@@ -121,8 +140,10 @@ fn unary(f: UnaryFn) -> &'static str {
         UnaryFn::Sigmoid => "Sigmoid",
         UnaryFn::Sign => "Sign",
         UnaryFn::Sin => "Sin",
+        UnaryFn::Sinh => "Sinh",
         UnaryFn::Softplus => "Softplus",
         UnaryFn::Sqrt => "Sqrt",
+        UnaryFn::Tan => "Tan",
         UnaryFn::Tanh => "Tanh",
     }
 }
@@ -134,6 +155,7 @@ fn binary(f: BinaryFn) -> &'static str {
         BinaryFn::Div => "Div",
         BinaryFn::Max => "Max",
         BinaryFn::Min => "Min",
+        BinaryFn::Mod => "Mod",
         BinaryFn::Mul => "Mul",
         BinaryFn::Or => "Or",
         BinaryFn::Pow => "Pow",

@@ -4,7 +4,7 @@ use super::rewrite::rewrite;
 use crate::diff::lrn_base;
 use crate::emit::Emit;
 use crate::error::Result;
-use crate::graph::{Build, Graph, ValueId};
+use crate::graph::{Build, Graph, Node, ValueId};
 use crate::infer::pooled;
 use crate::op::{BinaryFn, ConvTranspose, Op, Window};
 use crate::shape::{Dim, Shape};
@@ -31,6 +31,10 @@ fn for_rten(graph: &Graph) -> Result<Graph> {
         let (Some(Some(x)), op) = (inputs.first().copied(), &node.op) else { return Ok(None) };
         Ok(match op {
             Op::Dropout => Some(vec![x]),
+            Op::Composite(c) if !kept_by_rten(node) => {
+                let operands: Vec<ValueId> = inputs.iter().flatten().copied().collect();
+                Some(b.inline(&c.body, &operands)?)
+            }
             Op::Lrn(lrn) => {
                 let base = lrn_base(b, x, lrn)?;
                 let power = b.scalar(x, -lrn.beta)?;
@@ -50,6 +54,14 @@ fn for_rten(graph: &Graph) -> Result<Graph> {
             _ => None,
         })
     })
+}
+
+/// Composites that rten runs itself, and faster than their bodies: only their first result.
+const RTEN_RUNS: [&str; 6] =
+    ["GatherElements", "InstanceNormalization", "LayerNormalization", "RMSNormalization", "Tile", "Trilu"];
+
+fn kept_by_rten(node: &Node) -> bool {
+    RTEN_RUNS.contains(&node.op.name()) && node.outputs.iter().skip(1).all(Option::is_none)
 }
 
 fn for_ort(graph: &Graph) -> Result<Graph> {

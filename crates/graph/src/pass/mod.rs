@@ -4,7 +4,9 @@ mod cut;
 mod lower;
 mod prune;
 mod rewrite;
+mod unfold;
 
 pub use cut::cut;
 pub use lower::lower;
 pub use prune::prune;
+pub use unfold::unfold;

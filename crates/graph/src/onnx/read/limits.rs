@@ -15,6 +15,8 @@ pub(super) const MAX_ELEMENTS: usize = 1 << 31;
 pub(super) const MAX_RANK: usize = 64;
 /// At most this many integers are tracked, in all values together.
 pub(super) const MAX_INTS: usize = 1 << 24;
+/// At most this many elements in constants of the bodies of composites.
+const MAX_BODY_CONSTANTS: usize = 1 << 27;
 /// At most this many messages of all kinds: each takes a few hundred bytes when decoded, and as few as two in the file.
 const MAX_MESSAGES: usize = 4_000_000;
 
@@ -72,9 +74,18 @@ pub(super) fn check(proto: &[u8]) -> Result<()> {
 pub(super) struct Spent {
     /// Integers that are tracked.
     ints: usize,
+    /// Nodes and elements of constants in the bodies of composites.
+    bodies: [usize; 2],
 }
 
 impl Spent {
+    /// Whether another composite of `nodes` nodes and `constants` elements can be afforded.
+    pub fn body(&mut self, nodes: usize, constants: usize) -> bool {
+        let [n, c] = &mut self.bodies;
+        (*n, *c) = (*n + nodes, *c + constants);
+        *n <= MAX_NODES && *c <= MAX_BODY_CONSTANTS
+    }
+
     /// Checks that a value that was just made, and all of them together, are of sensible size.
     pub fn check(&mut self, graph: &Graph, id: ValueId) -> Result<()> {
         if id.0 as usize >= MAX_VALUES {

@@ -2,6 +2,7 @@
 //! operands that are attributes in disguise, model-local functions, the order of nodes.
 
 mod attributes;
+mod body;
 mod branch;
 mod external;
 mod forms;

@@ -48,6 +48,8 @@ pub(super) enum Form {
     Op(Op, Vec<Option<ValueId>>),
     /// A constant.
     Constant(Tensor),
+    /// The node as it is, on all of its operands, with what it means and how many elements that holds in constants.
+    Composite(Box<Graph>, usize),
 }
 
 /// A refusal of a form that is not modelled.

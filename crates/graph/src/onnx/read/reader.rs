@@ -16,7 +16,7 @@ use crate::graph::{Build, Graph, Header, NamedNode, ValueId};
 use crate::onnx::UNUSED;
 use crate::onnx::proto::{AttributeProto, AttributeType, GraphProto, NodeProto};
 use crate::onnx::scope;
-use crate::op::{Op, Opaque};
+use crate::op::{Composite, Op, Opaque};
 use crate::shape::{Int, Shape};
 
 /// Versions of ONNX's own operators that are understood.
@@ -144,7 +144,7 @@ impl<'a> Reader<'a> {
             inputs.pop();
         }
         let form = match domain(&node.domain) {
-            "" => self.form(item, &inputs),
+            "" | forms::MICROSOFT => self.form(item, &inputs),
             _ => Err(Refusal::Unknown),
         };
         let made = match form {
@@ -154,6 +154,7 @@ impl<'a> Reader<'a> {
                 return self.made(name, id);
             }
             Ok(Form::Op(op, operands)) => self.modelled(node, op, operands),
+            Ok(Form::Composite(body, constants)) => self.composite(item, *body, constants, inputs),
             Err(refusal) => Err(refusal),
         };
         match made {
@@ -203,7 +204,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What a node of ONNX's own operators becomes.
+    /// What a node of a known domain becomes.
     fn form(&mut self, item: &Item, inputs: &[Option<ValueId>]) -> Told<Form> {
         let node = &item.proto;
         if !OPSETS.contains(&item.opset) {
@@ -225,16 +226,28 @@ impl<'a> Reader<'a> {
             files: self.files,
             spent: &mut self.spent,
         };
-        let form = forms::form(&node.op_type, &mut cx)?;
+        let batch = inputs
+            .iter()
+            .flatten()
+            .any(|&id| cx.build.graph().value(id).shape.as_ref().is_some_and(|s| s.to_fixed().is_none()));
+        let form = match forms::form(domain(&node.domain), &node.op_type, &mut cx) {
+            // What is sound for one image cannot always be said for a batch of `N`.
+            Err(Refusal::Error(Error::Operands { what, .. })) if batch => return not_modelled(what),
+            form => form?,
+        };
         let results = match &form {
             Form::Op(op, _) => results(op),
             Form::Constant(_) => 1,
+            Form::Composite(body, _) => body.outputs().len(),
         };
         if let Some(i) = (results..node.output.len()).find(|&i| self.used.contains(node.output[i].as_str())) {
             return not_modelled(format!("its result {i} is used"));
         }
         match cx.attributes.unread() {
             None => Ok(form),
+            Some(name) if !domain(&node.domain).is_empty() => {
+                not_modelled(format!("it has an attribute {name:?}, which whycam does not know"))
+            }
             Some(name) => Err(Refusal::Error(Error::unfit(
                 format!(
                     "{} has an attribute {name:?}, which version {} of the operator does not have",
@@ -259,19 +272,28 @@ impl<'a> Reader<'a> {
         Ok(self.results(node, &ids)?)
     }
 
+    /// Keeps a node as it is, with what it means.
+    fn composite(
+        &mut self,
+        item: &Item,
+        body: Graph,
+        constants: usize,
+        operands: Vec<Option<ValueId>>,
+    ) -> Told<()> {
+        if !self.spent.body(body.nodes().len(), constants) {
+            return not_modelled("the model has too many nodes that stand for others");
+        }
+        let op = Op::Composite(Box::new(Composite { kept: kept(item, None), opset: item.opset, body }));
+        self.modelled(&item.proto, op, operands)
+    }
+
     /// Keeps a node as it is.
     fn opaque(&mut self, item: &Item, reason: Option<String>) -> Result<()> {
         let node = &item.proto;
         let names = node.input.iter().chain(&item.captured);
         let named = NamedNode {
             inputs: names.map(|name| self.operand(node, name)).collect::<Result<_>>()?,
-            op: Op::Opaque(Box::new(Opaque {
-                op_type: node.op_type.clone(),
-                domain: domain(&node.domain).to_owned(),
-                proto: item.raw.clone(),
-                captured: item.captured.clone(),
-                reason,
-            })),
+            op: Op::Opaque(Box::new(kept(item, reason))),
             outputs: node.output.iter().map(|n| Some(n.clone()).filter(|n| !n.is_empty())).collect(),
             name: node.name.clone(),
             module: module::path(node),
@@ -306,11 +328,23 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// A node as the file has it.
+fn kept(item: &Item, reason: Option<String>) -> Opaque {
+    Opaque {
+        op_type: item.proto.op_type.clone(),
+        domain: domain(&item.proto.domain).to_owned(),
+        proto: item.raw.clone(),
+        captured: item.captured.clone(),
+        reason,
+    }
+}
+
 /// How many results an op has.
 fn results(op: &Op) -> usize {
     match op {
         Op::Split { sizes, .. } => sizes.len(),
         Op::TopK { .. } => 2,
+        Op::Composite(c) => c.body.outputs().len(),
         _ => 1,
     }
 }

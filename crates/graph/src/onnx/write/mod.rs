@@ -45,6 +45,7 @@ pub fn write(graph: &Graph) -> Result<ModelBytes> {
 }
 
 fn write_within(graph: &Graph, max_proto: usize) -> Result<ModelBytes> {
+    let graph = &fitting(graph)?;
     let header = graph.header();
     let opset = target_opset(graph)?;
     let mut writer = Writer::new(graph, opset);
@@ -98,10 +99,45 @@ fn entries(metadata: &BTreeMap<String, String>) -> Vec<StringStringEntryProto> {
     metadata.iter().map(entry).collect()
 }
 
+/// Operators that have meant something else, or did not exist, from a version on.
+const CHANGED: [(&str, i64); 7] = [
+    ("GridSample", 20),
+    ("GroupNormalization", 21),
+    ("Hardmax", 13),
+    ("Resize", 11),
+    ("RoiAlign", 16),
+    ("Scatter", 11),
+    ("Upsample", 10),
+];
+
+/// The graph with the bodies of those composites that the written version would misunderstand.
+fn fitting(graph: &Graph) -> Result<Graph> {
+    let opset = needed_opset(graph);
+    let misread = |op: &Op| match op {
+        Op::Composite(c) if c.kept.domain.is_empty() => {
+            let changed =
+                |&(name, since): &(&str, i64)| name == c.kept.op_type && c.opset < since && since <= opset;
+            c.opset > opset || CHANGED.iter().any(changed)
+        }
+        _ => false,
+    };
+    if !graph.nodes().any(|(_, n)| misread(&n.op)) {
+        return Ok(graph.clone());
+    }
+    // Bodies may need a higher version themselves, which others may misunderstand.
+    fitting(&crate::pass::unfold(graph, &|node| misread(&node.op))?)
+}
+
+/// The version of ONNX's operators that the graph needs at least: its own, or a higher one.
+fn needed_opset(graph: &Graph) -> i64 {
+    let needed = graph.nodes().map(|(_, n)| required_opset(&n.op)).fold(MIN_OPSET, i64::max);
+    needed.max(graph.header().opset())
+}
+
 /// The model's own version of ONNX's operators, raised where a node needs it.
 fn target_opset(graph: &Graph) -> Result<i64> {
     let own = graph.header().opset();
-    let needed = graph.nodes().map(|(_, n)| required_opset(&n.op)).fold(MIN_OPSET, i64::max);
+    let needed = needed_opset(graph);
     // Constants of foreign types are all the same in every version.
     let fixed = |op: &Op| matches!(op, Op::Opaque(o) if o.domain.is_empty() && o.op_type != "Constant");
     if own >= needed {
@@ -124,6 +160,7 @@ fn target_opset(graph: &Graph) -> Result<i64> {
 fn required_opset(op: &Op) -> i64 {
     match op {
         Op::Unary(UnaryFn::Gelu | UnaryFn::GeluTanh) => 20,
+        Op::ScatterNd { add: true } => 16,
         Op::AveragePool { window, .. } if window.dilations.iter().any(|&d| d != 1) => 19,
         Op::QuantizeLinear { to: DType::I16 | DType::U16, .. } => 21,
         Op::Reshape { to } if to.0.contains(&Dim::Fixed(0)) => 14,

@@ -62,6 +62,11 @@ impl<'a> Writer<'a> {
             self.nodes.push(opaque::proto(kept, &inputs, &outputs)?);
             return Ok(());
         }
+        if let Op::Composite(c) = &node.op {
+            trim(&mut outputs);
+            self.nodes.push(opaque::proto(&c.kept, &inputs, &outputs)?);
+            return Ok(());
+        }
         // No op that is written may leave out a result.
         for output in outputs.iter_mut().filter(|name| name.is_empty()) {
             *output = self.fresh(UNUSED);

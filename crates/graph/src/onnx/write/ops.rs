@@ -117,6 +117,9 @@ impl Writer<'_> {
             | Op::Concat { axis }
             | Op::Gather { axis }
             | Op::DequantizeLinear { axis } => attributes.push(int("axis", *axis)),
+            Op::GatherNd { batch } => attributes.push(int("batch_dims", *batch)),
+            Op::ScatterNd { add: true } => attributes.push(text("reduction", "add")),
+            Op::ScatterNd { add: false } => {}
             Op::QuantizeLinear { axis, to } => {
                 attributes.push(int("axis", *axis));
                 let told = node.inputs.get(2).copied().flatten().is_some() || *to == DType::U8;
@@ -139,6 +142,7 @@ impl Writer<'_> {
             | Op::GlobalAveragePool
             | Op::GlobalMaxPool
             | Op::Range
+            | Op::Composite(_)
             | Op::Opaque(_) => {}
         }
         Ok(())
@@ -165,8 +169,15 @@ impl Writer<'_> {
                 draft.op_type = "Mul".into();
             }
             UnaryFn::Abs
+            | UnaryFn::Acos
+            | UnaryFn::Acosh
+            | UnaryFn::Asin
+            | UnaryFn::Asinh
+            | UnaryFn::Atan
+            | UnaryFn::Atanh
             | UnaryFn::Ceil
             | UnaryFn::Cos
+            | UnaryFn::Cosh
             | UnaryFn::Erf
             | UnaryFn::Exp
             | UnaryFn::Floor
@@ -181,8 +192,10 @@ impl Writer<'_> {
             | UnaryFn::Sigmoid
             | UnaryFn::Sign
             | UnaryFn::Sin
+            | UnaryFn::Sinh
             | UnaryFn::Softplus
             | UnaryFn::Sqrt
+            | UnaryFn::Tan
             | UnaryFn::Tanh => {}
         }
         Ok(())

@@ -1,8 +1,11 @@
 //! Other shapes for the same cells.
 
+use crate::emit::Emit;
+use crate::onnx::read::body::Body;
 use crate::onnx::read::node::{Cx, Form, Told, dim, malformed, not_modelled, sized};
 use crate::op::{DepthMode, Op};
 use crate::shape::{Dim, Int, Shape};
+use crate::tensor::Tensor;
 
 pub(super) fn reshape(cx: &mut Cx) -> Told<Form> {
     let Some(target) = cx.known(1, "target shape")? else {
@@ -103,4 +106,105 @@ pub(super) fn depth_to_space(cx: &mut Cx) -> Told<Form> {
         Some(other) => return malformed(format!("mode is {other:?}")),
     };
     cx.plain(Op::DepthToSpace { block, mode })
+}
+
+/// The opposite of [`depth_to_space`], with blocks in front of channels.
+pub(super) fn space_to_depth(cx: &mut Cx) -> Told<Form> {
+    let Some(block) = cx.attributes.int("blocksize")? else {
+        return malformed("attribute \"blocksize\" is missing");
+    };
+    let block = sized(block, "blocksize")?;
+    let mut b = Body::new(cx)?;
+    let x = b.operand(0)?;
+    let [n, c, Dim::Fixed(h), Dim::Fixed(w)] = b.dims(x)?[..] else {
+        return not_modelled("its operand is no image");
+    };
+    if block == 0 || h % block != 0 || w % block != 0 {
+        return malformed(format!("{h} by {w} cells do not make blocks of {block}"));
+    }
+    let (size, h, w) = (Dim::Fixed(block), Dim::Fixed(h / block), Dim::Fixed(w / block));
+    let split = b.shaped(x, &[n, c, h, size, w, size])?;
+    let moved = b.transpose(split, &[0, 3, 5, 1, 2, 4])?;
+    let deep = b.product(&[size, size, c])?;
+    let y = b.shaped(moved, &[n, deep, h, w])?;
+    b.done(&[y])
+}
+
+/// Each axis repeated: an axis of repeats before it, joined with it.
+pub(super) fn tile(cx: &mut Cx) -> Told<Form> {
+    let Some(repeats) = cx.known(1, "number of repeats")? else {
+        return malformed("its repeats are missing");
+    };
+    let repeats = repeats.into_iter().map(dim).collect::<Told<Vec<_>>>()?;
+    let mut b = Body::new(cx)?;
+    let x = b.operand(0)?;
+    let dims = b.dims(x)?;
+    if repeats.len() != dims.len() {
+        return malformed(format!("{} repeats do not fit {} axes", repeats.len(), dims.len()));
+    }
+    let (mut split, mut wide, mut joined) = (Vec::new(), Vec::new(), Vec::new());
+    for (&r, &d) in repeats.iter().zip(&dims) {
+        if r != Dim::Fixed(1) {
+            split.push(Dim::Fixed(1));
+            wide.push(r);
+        }
+        split.push(d);
+        wide.push(d);
+        joined.push(b.product(&[r, d])?);
+    }
+    let y = b.shaped(x, &split)?;
+    let y = b.expand(y, &Shape(wide))?;
+    let y = b.shaped(y, &joined)?;
+    b.done(&[y])
+}
+
+/// The cells on and above the `k`-th diagonal of the last two axes, or on and below it; 0 elsewhere.
+pub(super) fn trilu(cx: &mut Cx) -> Told<Form> {
+    let upper = cx.attributes.flag("upper")?.unwrap_or(true);
+    let k = match cx.numbers(1, "diagonal")? {
+        None => 0,
+        Some(k) if k.len() == 1 => k[0],
+        Some(_) => return malformed("its diagonal is not one number"),
+    };
+    let mut b = Body::new(cx)?;
+    let x = b.operand(0)?;
+    let rank = b.dims(x)?.len();
+    if rank < 2 {
+        return malformed("its operand is no matrix");
+    }
+    let (rows, columns) = (b.size(x, rank - 2)?, b.size(x, rank - 1)?);
+    let mask = b.mask(&[rows, columns], |at| {
+        let diagonal = (at[1] as i64).saturating_sub(at[0] as i64);
+        if upper { diagonal >= k } else { diagonal <= k }
+    })?;
+    let dtype = b.dtype(x);
+    let zero = b.constant(Tensor::new(dtype, Vec::new(), vec![0; dtype.size()])?);
+    let y = b.emit(Op::Where, &[mask, x, zero])?;
+    b.done(&[y])
+}
+
+/// Sums of all cells before each along an axis, with it or without, or of all behind: a product with a triangle.
+pub(super) fn cum_sum(cx: &mut Cx) -> Told<Form> {
+    let exclusive = cx.attributes.flag("exclusive")?.unwrap_or(false);
+    let reverse = cx.attributes.flag("reverse")?.unwrap_or(false);
+    let axis = match cx.numbers(1, "axis")?.as_deref() {
+        Some(&[axis]) => cx.axis(axis, cx.rank(0)?)?,
+        _ => return malformed("its axis is not one number"),
+    };
+    if cx.dtype(0)?.is_some_and(|d| !d.is_float()) {
+        return not_modelled("it adds up integers");
+    }
+    let mut b = Body::new(cx)?;
+    let x = b.operand(0)?;
+    let (n, rank) = (b.size(x, axis)?, b.dims(x)?.len());
+    let triangle = b.filled(x, &[n, n], |at| {
+        let (from, to) = if reverse { (at[1], at[0]) } else { (at[0], at[1]) };
+        if from < to || (from == to && !exclusive) { 1.0 } else { 0.0 }
+    })?;
+    let mut perm: Vec<usize> = (0..rank).collect();
+    perm.swap(axis, rank - 1);
+    let moved = b.transpose(x, &perm)?;
+    let sums = b.matmul(moved, triangle)?;
+    let y = b.transpose(sums, &perm)?;
+    b.done(&[y])
 }

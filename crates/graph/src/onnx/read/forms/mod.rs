@@ -1,9 +1,12 @@
 //! What each of ONNX's own operators becomes, one file per family.
 
+mod activation;
 mod conv;
+mod einsum;
 mod index;
 mod layout;
 mod norm;
+mod pick;
 mod pointwise;
 mod pool;
 mod reduce;
@@ -14,8 +17,14 @@ use super::node::{Cx, Form, Refusal, Told};
 use crate::onnx::names;
 use crate::op::Op;
 
+/// The domain of the operators that onnxruntime's own tools emit.
+pub(super) const MICROSOFT: &str = "com.microsoft";
+
 /// The form of an operator.
-pub(super) fn form(op_type: &str, cx: &mut Cx) -> Told<Form> {
+pub(super) fn form(domain: &str, op_type: &str, cx: &mut Cx) -> Told<Form> {
+    if domain == MICROSOFT {
+        return Err(Refusal::Unknown);
+    }
     match op_type {
         "Identity" => cx.plain(Op::Identity),
         "Where" => cx.plain(Op::Where),
@@ -30,6 +39,30 @@ pub(super) fn form(op_type: &str, cx: &mut Cx) -> Told<Form> {
         "LeakyRelu" => pointwise::leaky_relu(cx),
         "Sum" | "Max" | "Min" | "Mean" => pointwise::variadic(op_type, cx),
         "Pow" => pointwise::pow(cx),
+        "Mod" => pointwise::modulo(cx),
+        "Celu" => activation::celu(cx),
+        "Hardmax" => activation::hardmax(cx),
+        "Mish" => activation::mish(cx),
+        "Selu" => activation::selu(cx),
+        "Shrink" => activation::shrink(cx),
+        "Softsign" => activation::softsign(cx),
+        "Swish" => activation::swish(cx),
+        "ThresholdedRelu" => activation::thresholded_relu(cx),
+        "Einsum" => einsum::einsum(cx),
+        "GatherElements" => pick::gather_elements(cx),
+        "GatherND" => pick::gather_nd(cx),
+        "Scatter" | "ScatterElements" => pick::scatter_elements(cx),
+        "ScatterND" => pick::scatter_nd(cx),
+        "GroupNormalization" => norm::group_norm(cx),
+        "InstanceNormalization" => norm::instance_norm(cx),
+        "LayerNormalization" => norm::layer_norm(cx),
+        "LpNormalization" => norm::lp_norm(cx),
+        "MeanVarianceNormalization" => norm::mean_variance_norm(cx),
+        "RMSNormalization" => norm::rms_norm(cx),
+        "CumSum" => layout::cum_sum(cx),
+        "SpaceToDepth" => layout::space_to_depth(cx),
+        "Tile" => layout::tile(cx),
+        "Trilu" => layout::trilu(cx),
         "Cast" => values::cast(cx),
         "CastLike" => values::cast_like(cx),
         "Constant" => values::constant(cx),

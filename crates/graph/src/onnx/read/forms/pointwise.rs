@@ -1,5 +1,7 @@
 //! Element by element.
 
+use crate::emit::Emit;
+use crate::onnx::read::body::Body;
 use crate::onnx::read::node::{Cx, Form, Told, malformed, not_modelled};
 use crate::op::{BinaryFn, Op, UnaryFn};
 use crate::tensor::{DType, Tensor};
@@ -53,6 +55,26 @@ pub(super) fn pow(cx: &mut Cx) -> Told<Form> {
         exponent = cx.emit(Op::Cast(to), &[exponent])?;
     }
     Ok(Form::Op(Op::Binary(BinaryFn::Pow), vec![Some(base), Some(exponent)]))
+}
+
+/// With `fmod`, the remainder of a truncated division, with the sign of the dividend: `a − trunc(a/b)·b`.
+pub(super) fn modulo(cx: &mut Cx) -> Told<Form> {
+    let truncated = cx.attributes.flag("fmod")?.unwrap_or(false);
+    match (truncated, cx.dtype(0)?.map(DType::is_float)) {
+        (false, Some(false)) => return cx.plain(Op::Binary(BinaryFn::Mod)),
+        (true, Some(true)) => {}
+        (false, Some(true)) => return malformed("without fmod its operands are integers"),
+        _ => return not_modelled("it is a truncated division of integers"),
+    }
+    let mut b = Body::new(cx)?;
+    let (x, divisor) = (b.operand(0)?, b.operand(1)?);
+    let quotient = b.div(x, divisor)?;
+    let (sign, size) = (b.unary(UnaryFn::Sign, quotient)?, b.unary(UnaryFn::Abs, quotient)?);
+    let whole = b.unary(UnaryFn::Floor, size)?;
+    let whole = b.mul(sign, whole)?;
+    let taken = b.mul(whole, divisor)?;
+    let y = b.sub(x, taken)?;
+    b.done(&[y])
 }
 
 /// Any number of operands, as a chain of two at a time.
