@@ -31,8 +31,7 @@ class KerasSide:
         except RuntimeError as error:
             raise CannotExport(str(error)) from None
         made = np.load(self.folder / "made.npz")
-        self.feed = {"image": made["x"]}
-        self.inputs = {"image": made["x"].transpose(0, 3, 1, 2)}
+        self.inputs = self.feed = {"image": made["x"]}
         self.target = f"class:{int(made['target'])}"
 
     def find(self, values):
@@ -51,7 +50,7 @@ class KerasSide:
 
     def said(self, method, dtype):
         at = [tuple(self.answer.get(f"{k}.v{i}.{dtype}") for k in "ag") for i in range(self.count)]
-        return Said(self.answer[f"{method}.{dtype}"].transpose(0, 3, 1, 2), at)
+        return Said(self.answer[f"{method}.{dtype}"].transpose(0, 3, 1, 2), at)  # maps are channels first
 
     def single(self, method):
         return self.said(method, "float32")

@@ -10,10 +10,15 @@ def draw(net, seed, inputs):
     """Breaks every symmetry that an initialisation leaves: running statistics, zero heads, tiny layer scales, unit norms.
 
     What is random already stays as the architecture draws it. Batch-norm statistics are those of a forward pass over `inputs`
-    and their negatives, disturbed: drawn freely, they would make signals of deep networks vanish or explode.
+    and their negatives, disturbed: drawn freely, they would make signals of deep networks vanish or explode. Their scales are small
+    against their biases: otherwise deep networks with random weights are chaotic, and no float32 computes their gradients to 1 %.
     """
     rng = torch.Generator().manual_seed(seed)
     break_symmetries(net, rng)
+    for m in net.modules():
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.weight is not None:
+            m.weight.data.mul_(0.35)
+            m.bias.data.add_(torch.randn(m.bias.shape, generator=rng))
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None]
     if not norms:
         return net
