@@ -42,14 +42,14 @@ class KerasSide:
 
         def place(i):
             if f"place.v{i}" not in self.answer:
-                return None
+                return []
             perm = tuple(int(p) for p in self.answer[f"perm.v{i}"])
-            return str(self.answer[f"place.v{i}"]), (perm or None, values[i].shape)
+            return [(str(self.answer[f"place.v{i}"]), (perm or None, values[i].shape))]
 
         return [place(i) for i in range(self.count)]
 
     def said(self, method, dtype):
-        at = [tuple(self.answer.get(f"{k}.v{i}.{dtype}") for k in "ag") for i in range(self.count)]
+        at = [[tuple(self.answer.get(f"{k}.v{i}.{dtype}") for k in "ag")] for i in range(self.count)]
         return Said(self.answer[f"{method}.{dtype}"].transpose(0, 3, 1, 2), at)  # maps are channels first
 
     def single(self, method):
@@ -62,3 +62,6 @@ class KerasSide:
         return []
 
     disturbed = otherwise
+
+    def mend(self):
+        return False

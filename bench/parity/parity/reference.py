@@ -17,7 +17,9 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "golden" / "nets"))
 from reference import MAX_POOLS, RECTIFIERS, Rectify  # noqa: E402
 
 EPS = torch.finfo(torch.float32).eps
+STEP = 1e-6  # of central differences in float64
 JITTER = 8 * EPS  # of the largest value: less than what deep networks in float32 are off by (3e-6 at the end of a DenseNet-169)
+MATCHES = 8  # calls that give one activation: a value and its views, which need not get the same signal
 GATES = ("hardswish", "hardsigmoid", "hardmish")  # modules that may be written with a ReLU6, which is no rectifier there
 
 
@@ -65,7 +67,7 @@ class Watch(TorchFunctionMode):
         self.modules, self.wanted, self.rule, self.jitter = modules, wanted, rule, jitter
         self.noise = torch.Generator().manual_seed(seed)
         self.calls, self.rectified = 0, 0
-        self.found = [None] * len(wanted)
+        self.found = [[] for _ in wanted]
         self.probes = dict.fromkeys(probes)
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -81,11 +83,11 @@ class Watch(TorchFunctionMode):
         if isinstance(out, torch.Tensor) and out.is_floating_point() and out.requires_grad:
             self.calls += 1
             for i, value in enumerate(self.wanted):
-                if self.found[i] is None and value.size == out.numel():
+                if len(self.found[i]) < MATCHES and value.size == out.numel():
                     layout = equal_up_to_layout(out.detach().cpu().numpy(), value)
                     if layout is not None:
                         name = getattr(func, "__name__", str(func))
-                        self.found[i] = (self.calls, self.modules.path(), name, layout)
+                        self.found[i].append((self.calls, f"{self.modules.path()} {name}".strip(), layout))
             if self.calls in self.probes:
                 probe = out.clone()
                 self.probes[self.calls] = probe
@@ -112,19 +114,19 @@ class Watch(TorchFunctionMode):
 class Reference:
     """A network on an input, with the score that is explained."""
 
-    def __init__(self, net, inputs, score):
-        self.net, self.inputs, self.score = net, inputs, score
+    def __init__(self, net, inputs, score, memory=torch.preserve_format):
+        self.net, self.inputs, self.score, self.memory = net, inputs, score, memory
         for p in net.parameters():
             p.requires_grad_(False)
 
     def double(self):
         self.net.double()
         wide = lambda t: t.double() if t.is_floating_point() else t
-        return Reference(self.net, [wide(t) for t in self.inputs], self.score)
+        return Reference(self.net, [wide(t) for t in self.inputs], self.score, self.memory)
 
     def single(self):
         self.net.float()
-        return Reference(self.net, [t.float() if t.is_floating_point() else t for t in self.inputs], self.score)
+        return Reference(self.net, [t.float() if t.is_floating_point() else t for t in self.inputs], self.score, self.memory)
 
     def otherwise(self, calls, rule=None):
         """The signals as float32 also gives them: summed in other orders (without oneDNN, from channels-last memory), and from
@@ -134,9 +136,10 @@ class Reference:
         image, *more = self.inputs
         rng = torch.Generator().manual_seed(0)
         near = [image * (1 + EPS * torch.randint(-1, 2, image.shape, generator=rng)) for _ in range(2)]
+        runs += [Reference(self.net, [other, *more], self.score, self.memory).signals(calls, rule) for other in near]
         if image.ndim == 4:
-            near.append(image.contiguous(memory_format=torch.channels_last))
-        return runs + [Reference(self.net, [other, *more], self.score).signals(calls, rule) for other in near]
+            runs.append(Reference(self.net, self.inputs, self.score, torch.channels_last).signals(calls, rule))
+        return runs
 
     def disturbed(self, calls, rule=None):
         """The signals when every value that a ReLU or a maximum decides on is disturbed by as much as float32 may: whether a
@@ -144,19 +147,19 @@ class Reference:
         return [self.signals(calls, rule, jitter=JITTER, seed=seed) for seed in range(4)]
 
     def run(self, **asked):
-        image = self.inputs[0].detach().clone(memory_format=torch.preserve_format).requires_grad_()
+        image = self.inputs[0].detach().clone(memory_format=self.memory).requires_grad_()
         kind = torch.get_default_dtype()
         torch.set_default_dtype(image.dtype)
         try:
             with Modules(self.net) as modules, Watch(modules, **asked) as watch:
-                out = self.net(image.clone(), *self.inputs[1:])
+                out = self.net(image.clone(memory_format=self.memory), *self.inputs[1:])
                 score = self.score(out)
         finally:
             torch.set_default_dtype(kind)
         return image, score, watch
 
     def find(self, values):
-        """Per value the call whose result equals it: `(call, module, function, layout)`, or None."""
+        """Per value the calls whose result equals it: a list of `(call, place, layout)`."""
         return self.run(wanted=values)[2].found
 
     def signals(self, calls, rule=None, **jitter):
@@ -166,6 +169,20 @@ class Reference:
         image_signal, *signals = torch.autograd.grad(score, [image, *probes], allow_unused=True)
         array = lambda t: None if t is None else t.detach().numpy()
         return array(image_signal), [(array(p), array(s)) for p, s in zip(probes, signals, strict=True)], watch.rectified
+
+
+    def is_gradient(self, image_signal):
+        """Whether a signal at the image is the gradient, by central differences along random directions; in float64."""
+        rng = torch.Generator().manual_seed(7)
+        image, *more = self.inputs
+        for _ in range(3):
+            way = torch.randn(image.shape, generator=rng, dtype=image.dtype)
+            with torch.no_grad():
+                ahead, behind = (float(self.score(self.net(image + step * way, *more))) for step in (STEP, -STEP))
+            slope, told = (ahead - behind) / (2 * STEP), float((torch.from_numpy(image_signal) * way).sum())
+            if abs(slope - told) > 1e-2 * max(abs(slope), abs(told)):
+                return False
+        return True
 
 
 def grid(array, size, channels):
@@ -180,6 +197,9 @@ def grid(array, size, channels):
         return array[:, shape[1] - h * w :].transpose(0, 2, 1).reshape(shape[0], shape[2], h, w)
     if len(shape) == 3 and shape[2] == h * w:
         return array.reshape(shape[0], shape[1], h, w)
+    rows = [axis for axis in range(1, len(shape)) if shape[axis] == h * w]
+    if len(rows) == 1:  # heads of tokens
+        return np.moveaxis(array, rows[0], -1).reshape(shape[0], -1, h, w)
     raise ValueError(f"a value of shape {shape} is no {h}×{w} grid")
 
 

@@ -29,17 +29,31 @@ class TorchSide:
         export(self.net, self.tensors, exporter, path, self.entry.opset, list(self.inputs))
 
     def find(self, values):
-        """Per value where PyTorch computes it, as `(place, layout)`, or None."""
+        """Per value the places where PyTorch computes it: a list of `(place, layout)`."""
         self.reference = Reference(self.net, self.tensors, self.score)
         self.found = self.reference.find(values) if values else []
-        self.calls = {"gradient": sorted({f[0] for f in self.found if f}), "guided-backprop": []}
-        return [f and (f"{f[1]} {f[2]}".strip(), f[3]) for f in self.found]
+        self.calls = {"gradient": sorted({call for found in self.found for call, _, _ in found}), "guided-backprop": []}
+        return [[(place, layout) for _, place, layout in found] for found in self.found]
+
+    def mend(self):
+        """Where PyTorch's gradient is none, by finite differences, but that from channels-last memory is: the latter from now on.
+        Says whether it is so."""
+        if self.tensors[0].ndim != 4:
+            return False
+        wrong = not self.reference.double().is_gradient(self.double("gradient").image)
+        if wrong:
+            self.reference = Reference(self.net, self.tensors, self.score, torch.channels_last)
+            wrong = self.reference.double().is_gradient(self.double("gradient").image)
+            if not wrong:
+                self.reference = Reference(self.net, self.tensors, self.score)
+        self.reference = self.reference.single()
+        return wrong
 
     def told(self, signals):
         """By value instead of by call."""
         image, layers, rectifiers = signals
         by_call = dict(zip(self.calls["gradient"], layers, strict=False))
-        return Said(image, [f and by_call.get(f[0]) for f in self.found], rectifiers)
+        return Said(image, [[by_call.get(call) for call, _, _ in found] for found in self.found], rectifiers)
 
     def single(self, method):
         return self.told(self.reference.signals(self.calls[method], RULES[method]))
