@@ -185,22 +185,21 @@ class Reference:
         return True
 
 
-def grid(array, size, channels):
-    """A layer's value or signal as `[N,C,h,w]`: channels first, channels last, or tokens behind class and register tokens."""
+def grids(array, size):
+    """A layer's value or signal of one image as `[1,C,h,w]`, every way that its shape allows, nearest first: axes of height and
+    width, or one of tokens, behind class and register tokens; all other axes are channels."""
     h, w = size
     shape = array.shape
-    if len(shape) == 4 and shape[2:] == (h, w) and channels in (None, shape[1]):
-        return array
-    if len(shape) == 4 and shape[1:3] == (h, w):
-        return array.transpose(0, 3, 1, 2)
-    if len(shape) == 3 and channels in (None, shape[2]) and shape[1] >= h * w:
-        return array[:, shape[1] - h * w :].transpose(0, 2, 1).reshape(shape[0], shape[2], h, w)
-    if len(shape) == 3 and shape[2] == h * w:
-        return array.reshape(shape[0], shape[1], h, w)
-    rows = [axis for axis in range(1, len(shape)) if shape[axis] == h * w]
-    if len(rows) == 1:  # heads of tokens
-        return np.moveaxis(array, rows[0], -1).reshape(shape[0], -1, h, w)
-    raise ValueError(f"a value of shape {shape} is no {h}×{w} grid")
+    ways = []
+    for axis in range(len(shape) - 1, 0, -1):
+        if shape[axis - 1 : axis + 1] == (h, w):
+            ways.append(np.moveaxis(array, (axis - 1, axis), (-2, -1)))
+    for axis in range(len(shape)):
+        if shape[axis] == h * w:
+            ways.append(np.moveaxis(array, axis, -1))
+    if len(shape) == 3 and shape[1] > h * w:
+        ways.append(array[:, shape[1] - h * w :].transpose(0, 2, 1))
+    return [way.reshape(1, -1, h, w) for way in ways]
 
 
 def grad_cam(activation, signal):
