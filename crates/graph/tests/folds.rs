@@ -123,7 +123,7 @@ fn what_networks_do_is_folded() {
     fn reshaped(net: &mut Net, x: ValueId, images: Images, c: usize, rest: &[usize]) -> ValueId {
         net.op(Op::Reshape { to: images.shape(c, rest) }, &[x])
     }
-    let cases: [(&str, Steps); 6] = [
+    let cases: [(&str, Steps); 7] = [
         ("channels last", |net, x, _| net.op(Op::Transpose { perm: vec![0, 2, 3, 1] }, &[x])),
         ("tokens behind two of no place", |net, x, images| {
             let x = reshaped(net, x, images, 1, &[2, 24]);
@@ -146,6 +146,15 @@ fn what_networks_do_is_folded() {
             let x = reshaped(net, x, images, 1, &[2, 2, 2, 2, 3]);
             let x = net.op(Op::Transpose { perm: vec![0, 3, 5, 2, 4, 1] }, &[x]);
             reshaped(net, x, images, 6, &[2, 2, 2])
+        }),
+        ("patches gated by their sums, as separable attention does", |net, x, images| {
+            let x = reshaped(net, x, images, 1, &[2, 2, 2, 2, 3]);
+            let x = net.op(Op::Transpose { perm: vec![0, 1, 3, 5, 2, 4] }, &[x]);
+            let x = reshaped(net, x, images, 1, &[2, 6, 4]);
+            let sum = net.op(Op::Reduce { kind: ReduceKind::Sum, axes: vec![3], keep: true }, &[x]);
+            let sum = net.op(Op::Expand { to: images.shape(1, &[2, 6, 4]) }, &[sum]);
+            let zero = net.op(Op::Binary(BinaryFn::Sub), &[sum, sum]);
+            net.op(Op::Binary(BinaryFn::Add), &[x, zero])
         }),
         ("windows of the padded map", |net, x, images| {
             let before = vec![0; 4];

@@ -168,13 +168,10 @@ impl Places {
         if wide_a == wide_b {
             return Some(wide_a);
         }
-        // One row against all rows is a gate or a mean: the places are those of the larger operand.
-        let whole = |p: &Places, other: &Places| {
-            let extra = dims.len() - p.dims().len();
-            let full = |&axis: &usize| axis >= extra && p.dims()[axis - extra] == dims[axis];
-            other.varying().iter().all(full)
-        };
-        match (whole(a, &wide_b), whole(b, &wide_a)) {
+        // What does not tell all of the other's cells apart is a gate or a mean: the places are the other's.
+        let [by_a, by_b] = [wide_a.varying(), wide_b.varying()];
+        let tells = |all: &[usize], axes: &[usize]| axes.iter().all(|axis| all.contains(axis));
+        match (tells(&by_a, &by_b), tells(&by_b, &by_a)) {
             (true, false) => Some(wide_a),
             (false, true) => Some(wide_b),
             _ => {
