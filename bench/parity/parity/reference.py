@@ -180,7 +180,7 @@ class Reference:
             with torch.no_grad():
                 ahead, behind = (float(self.score(self.net(image + step * way, *more))) for step in (STEP, -STEP))
             slope, told = (ahead - behind) / (2 * STEP), float((torch.from_numpy(image_signal) * way).sum())
-            if abs(slope - told) > 1e-2 * max(abs(slope), abs(told)):
+            if abs(slope - told) > 1e-3 * max(abs(slope), abs(told)):
                 return False
         return True
 

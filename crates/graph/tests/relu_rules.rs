@@ -227,6 +227,17 @@ fn a_clip_with_two_uses_is_no_gate() {
     assert_eq!(counts(&graph, y, x, ReluRule::Guided), (1, 0));
 }
 
+/// A ReLU6 that multiplies as it is, neither shifted nor scaled before, is no gate.
+#[test]
+fn a_clip_that_multiplies_as_it_is_is_a_relu() {
+    let mut net = Net::new(0);
+    let x = net.input("x", Array::random(&[1, 3], 0));
+    let clip = net.op(Op::Unary(UnaryFn::Clip { min: 0.0, max: 6.0 }), &[x]);
+    let y = net.b.mul(clip, x).unwrap();
+    let (graph, _) = net.finish(y);
+    assert_eq!(counts(&graph, y, x, ReluRule::Guided), (1, 0));
+}
+
 /// An earlier sweep leaves masks of the gate behind; they do not make it a ReLU.
 #[test]
 fn a_gate_stays_one_in_a_derived_graph() {

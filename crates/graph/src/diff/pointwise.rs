@@ -69,23 +69,33 @@ fn rectified(graph: &Graph, node: &Node) -> Option<usize> {
     zero(1).or_else(|| zero(0))
 }
 
-/// Whether a clip is scaled by constants and then multiplies another value: the gate of a
-/// hard-swish or of a squeeze-and-excitation block.
+/// Whether a clip of what was shifted by a number, or a clip that is scaled, multiplies another value: the gate of a
+/// hard-swish or of a squeeze-and-excitation block. A clip that multiplies as it is, as in StarNet, is a ReLU6.
 fn is_gate(graph: &Graph, path: &[NodeId], node: &Node) -> bool {
     let Some(mut value) = node.outputs.first().copied().flatten() else { return false };
+    let mut sigmoid = is_shifted(graph, node);
     loop {
         let mut users = path.iter().map(|&id| graph.node(id)).filter(|n| n.inputs.contains(&Some(value)));
         let (Some(user), None) = (users.next(), users.next()) else { return false };
         let constant = |i: &Option<ValueId>| i.is_some_and(|i| graph.value(i).constant.is_some());
         match user.op {
-            Op::Binary(BinaryFn::Mul) if !user.inputs.iter().any(constant) => return true,
+            Op::Binary(BinaryFn::Mul) if !user.inputs.iter().any(constant) => return sigmoid,
             Op::Binary(BinaryFn::Mul | BinaryFn::Div) => match user.outputs[..] {
-                [Some(next)] => value = next,
+                [Some(next)] => (value, sigmoid) = (next, true),
                 _ => return false,
             },
             _ => return false,
         }
     }
+}
+
+/// Whether the operand of a node is a value plus or minus one constant number.
+fn is_shifted(graph: &Graph, node: &Node) -> bool {
+    let maker = node.inputs.first().copied().flatten().and_then(|id| graph.value(id).producer);
+    let Some(maker) = maker.map(|id| graph.node(id)) else { return false };
+    let number = |id: ValueId| graph.value(id).constant.as_ref().is_some_and(|c| c.len() == 1);
+    matches!(maker.op, Op::Binary(BinaryFn::Add | BinaryFn::Sub))
+        && maker.inputs.iter().flatten().any(|&id| number(id))
 }
 
 /// The signal through the ReLU family: `derivative` is φ′(x) as a condition where it is 0 or 1, or as a factor.
