@@ -38,6 +38,8 @@ pub struct Value {
     pub constant: Option<Tensor>,
     /// The elements, where they are integers known while building.
     pub ints: Option<Vec<Int>>,
+    /// The elements, where they are a few real numbers known while building.
+    pub reals: Option<Vec<f64>>,
     /// The node that makes the value; none for inputs and constants.
     pub producer: Option<NodeId>,
 }
@@ -302,7 +304,11 @@ impl Build {
     /// # Errors
     /// When the name is taken.
     pub fn input(&mut self, name: &str, dtype: DType, shape: Shape) -> Result<ValueId> {
-        let id = self.value(name, Inferred { dtype: Some(dtype), shape: Some(shape), ints: None }, None)?;
+        let id = self.value(
+            name,
+            Inferred { dtype: Some(dtype), shape: Some(shape), ..Inferred::default() },
+            None,
+        )?;
         self.graph.inputs.push(id);
         Ok(id)
     }
@@ -478,8 +484,8 @@ impl Build {
 
     fn push_value(&mut self, name: String, about: Inferred, producer: Option<NodeId>) -> ValueId {
         let id = ValueId(self.graph.values.len() as u32);
-        let Inferred { dtype, shape, ints } = about;
-        self.graph.values.push(Value { name, dtype, shape, constant: None, ints, producer });
+        let Inferred { dtype, shape, ints, reals } = about;
+        self.graph.values.push(Value { name, dtype, shape, constant: None, ints, reals, producer });
         id
     }
 

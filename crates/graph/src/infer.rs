@@ -3,6 +3,7 @@
 use crate::graph::{Graph, Value};
 use crate::ints;
 use crate::op::{Conv, Op, PadMode, Scalar, Window};
+use crate::reals;
 use crate::shape::{Dim, Int, MAX_INTS, Shape};
 use crate::tensor::{DType, Tensor};
 
@@ -12,6 +13,7 @@ pub(crate) struct Inferred {
     pub dtype: Option<DType>,
     pub shape: Option<Shape>,
     pub ints: Option<Vec<Int>>,
+    pub reals: Option<Vec<f64>>,
 }
 
 type Told<T> = Result<T, String>;
@@ -24,7 +26,12 @@ pub(crate) fn of_constant(tensor: &Tensor) -> Inferred {
         }
         _ => None,
     };
-    Inferred { dtype: Some(tensor.dtype()), shape: Some(Shape::fixed(tensor.shape())), ints }
+    Inferred {
+        dtype: Some(tensor.dtype()),
+        shape: Some(Shape::fixed(tensor.shape())),
+        ints,
+        reals: reals::of_constant(tensor),
+    }
 }
 
 /// Infers the results of `op`.
@@ -58,6 +65,7 @@ pub(crate) fn infer(op: &Op, operands: &[Option<&Value>]) -> Told<Vec<Inferred>>
         return Err(format!("{from} does not have the elements of {to}"));
     }
     let ints = ints::known(op, operands, results.first().and_then(Option::as_ref));
+    let reals = reals::known(op, operands, dtype, results.first().and_then(Option::as_ref));
     let count = results.len();
     Ok(results
         .drain(..)
@@ -66,6 +74,7 @@ pub(crate) fn infer(op: &Op, operands: &[Option<&Value>]) -> Told<Vec<Inferred>>
             dtype: if matches!(op, Op::TopK { .. }) && i == 1 { Some(DType::I64) } else { dtype },
             shape,
             ints: if count == 1 { ints.clone() } else { None },
+            reals: if count == 1 { reals.clone() } else { None },
         })
         .collect())
 }
@@ -454,8 +463,8 @@ fn of_composite(body: &Graph, operands: &[Option<&Value>]) -> Told<Vec<Inferred>
         }
     }
     let about = |&id: &crate::graph::ValueId| {
-        let Value { dtype, shape, ints, .. } = body.value(id);
-        Inferred { dtype: *dtype, shape: shape.clone(), ints: ints.clone() }
+        let Value { dtype, shape, ints, reals, .. } = body.value(id);
+        Inferred { dtype: *dtype, shape: shape.clone(), ints: ints.clone(), reals: reals.clone() }
     };
     Ok(body.outputs().iter().map(about).collect())
 }

@@ -4,6 +4,7 @@
 
 use crate::graph::Value;
 use crate::op::{BinaryFn, CompareFn, Op, Range, ReduceKind, Scalar, UnaryFn};
+use crate::reals;
 use crate::shape::{Dim, Int, MAX_INTS, Shape};
 use crate::tensor::DType;
 
@@ -36,12 +37,11 @@ pub(crate) fn known(op: &Op, operands: &[Option<&Value>], shape: Option<&Shape>)
             let shape = operands.first()?.as_ref()?.shape.as_ref()?;
             shape.0.get(*start..*end)?.iter().map(|&d| d.into()).collect()
         }
-        Op::Identity
-        | Op::Squeeze { .. }
-        | Op::Unsqueeze { .. }
-        | Op::Reshape { .. }
-        | Op::Flatten { .. } => first()?,
-        Op::Cast(DType::I64 | DType::I32 | DType::Bool) => first()?,
+        Op::Cast(DType::I64 | DType::I32) => match first() {
+            Some(told) => told,
+            None => reals::truncated(operands)?,
+        },
+        Op::Cast(DType::Bool) => first()?,
         Op::Unary(UnaryFn::Neg) => {
             first()?.into_iter().map(|i| Int::apply(BinaryFn::Mul, i, Int::Lit(-1))).collect::<Option<_>>()?
         }
@@ -62,42 +62,6 @@ pub(crate) fn known(op: &Op, operands: &[Option<&Value>], shape: Option<&Shape>)
             let choose = |((c, a), b): ((&Int, Int), Int)| Some(if c.lit()? != 0 { a } else { b });
             conditions.iter().zip(pairs).zip(others).map(choose).collect::<Option<_>>()?
         }
-        Op::Concat { axis: 0 } => {
-            let parts: Option<Vec<_>> = (0..operands.len()).map(|i| of(operands, i)).collect();
-            parts?.into_iter().flatten().copied().collect()
-        }
-        Op::Gather { axis: 0 } => {
-            let dims = dims(operands)?;
-            let (rows, width) = (i64::try_from(*dims.first()?).ok()?, dims[1..].iter().product::<usize>());
-            let mut told = Vec::new();
-            for i in of(operands, 1)? {
-                let i = i.lit()?;
-                let row = usize::try_from(if i < 0 { i.checked_add(rows)? } else { i }).ok()?;
-                told.extend(of(operands, 0)?.get(row.checked_mul(width)?..)?.get(..width)?);
-            }
-            told
-        }
-        Op::Slice(ranges) => {
-            let to = shape?.to_fixed()?;
-            pick(operands, &to, |index| {
-                let mut from = index.to_vec();
-                for &Range { axis, start, step, .. } in ranges {
-                    let at = start.checked_add(i64::try_from(index[axis]).ok()?.checked_mul(step)?)?;
-                    from[axis] = usize::try_from(at).ok()?;
-                }
-                Some(from)
-            })?
-        }
-        Op::Transpose { perm } => {
-            let to = shape?.to_fixed()?;
-            pick(operands, &to, |index| {
-                let mut from = vec![0; index.len()];
-                for (&p, &i) in perm.iter().zip(index) {
-                    from[p] = i;
-                }
-                Some(from)
-            })?
-        }
         Op::ConstantOfShape(Scalar::I64(v)) => vec![Int::Lit(*v); count(known_shape(op, operands)?)?],
         Op::Range => {
             let at = |i| of(operands, i)?.first()?.lit();
@@ -112,9 +76,57 @@ pub(crate) fn known(op: &Op, operands: &[Option<&Value>], shape: Option<&Shape>)
             let one = Int::Lit(1);
             vec![of(operands, 0)?.iter().try_fold(one, |a, &b| Int::apply(BinaryFn::Mul, a, b))?]
         }
-        _ => return None,
+        _ => moved(op, operands, shape, |v| v.ints.as_ref())?,
     };
     (told.len() <= MAX_INTS).then_some(told)
+}
+
+/// The known elements of a result that are those of operands, elsewhere.
+pub(crate) fn moved<T: Copy>(
+    op: &Op,
+    operands: &[Option<&Value>],
+    shape: Option<&Shape>,
+    known: impl Fn(&Value) -> Option<&Vec<T>>,
+) -> Option<Vec<T>> {
+    let at = |i: usize| operands.get(i).copied().flatten().and_then(&known);
+    Some(match op {
+        Op::Identity
+        | Op::Squeeze { .. }
+        | Op::Unsqueeze { .. }
+        | Op::Reshape { .. }
+        | Op::Flatten { .. } => at(0)?.clone(),
+        Op::Concat { axis: 0 } => {
+            let parts: Option<Vec<_>> = (0..operands.len()).map(at).collect();
+            parts?.into_iter().flatten().copied().collect()
+        }
+        Op::Gather { axis: 0 } => {
+            let dims = dims(operands)?;
+            let (rows, width) = (i64::try_from(*dims.first()?).ok()?, dims[1..].iter().product::<usize>());
+            let mut told = Vec::new();
+            for i in of(operands, 1)? {
+                let i = i.lit()?;
+                let row = usize::try_from(if i < 0 { i.checked_add(rows)? } else { i }).ok()?;
+                told.extend(at(0)?.get(row.checked_mul(width)?..)?.get(..width)?);
+            }
+            told
+        }
+        Op::Slice(ranges) => pick(at(0)?, &dims(operands)?, &shape?.to_fixed()?, |index| {
+            let mut from = index.to_vec();
+            for &Range { axis, start, step, .. } in ranges {
+                let at = start.checked_add(i64::try_from(index[axis]).ok()?.checked_mul(step)?)?;
+                from[axis] = usize::try_from(at).ok()?;
+            }
+            Some(from)
+        })?,
+        Op::Transpose { perm } => pick(at(0)?, &dims(operands)?, &shape?.to_fixed()?, |index| {
+            let mut from = vec![0; index.len()];
+            for (&p, &i) in perm.iter().zip(index) {
+                from[p] = i;
+            }
+            Some(from)
+        })?,
+        _ => return None,
+    })
 }
 
 fn of<'a>(operands: &'a [Option<&Value>], i: usize) -> Option<&'a Vec<Int>> {
@@ -158,13 +170,13 @@ fn equal(a: Int, b: Int) -> Option<bool> {
     }
 }
 
-/// A result of shape `to` whose element at an index is the first operand's at `from(index)`.
-fn pick(
-    operands: &[Option<&Value>],
+/// A result of shape `to` whose element at an index is that of `source`, of sizes `dims`, at `from(index)`.
+fn pick<T: Copy>(
+    source: &[T],
+    dims: &[usize],
     to: &[usize],
     from: impl Fn(&[usize]) -> Option<Vec<usize>>,
-) -> Option<Vec<Int>> {
-    let (source, dims) = (of(operands, 0)?, dims(operands)?);
+) -> Option<Vec<T>> {
     let total = to.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_INTS)?;
     let mut told = Vec::with_capacity(total);
     for flat in 0..total {
@@ -174,7 +186,7 @@ fn pick(
             (index[i], rest) = (rest % d, rest / d);
         }
         let position =
-            from(&index)?.iter().zip(&dims).try_fold(0, |n, (&i, &d)| (i < d).then_some(n * d + i))?;
+            from(&index)?.iter().zip(dims).try_fold(0, |n, (&i, &d)| (i < d).then_some(n * d + i))?;
         told.push(*source.get(position)?);
     }
     Some(told)

@@ -14,6 +14,7 @@ pub mod layer;
 pub mod onnx;
 pub mod op;
 pub mod pass;
+mod reals;
 pub mod shape;
 pub mod tensor;
 mod text;

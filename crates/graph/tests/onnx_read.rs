@@ -503,6 +503,59 @@ fn forms_that_are_not_modelled() {
     }
 }
 
+/// `max((⌈h/2⌉ − 1)·2 + 3 − h, 0)` and its half, as PyTorch writes the padding of TensorFlow's SAME: by way of floats.
+#[test]
+fn pads_and_scales_computed_with_reals_are_known() {
+    let real = |name: &'static str, value: f32| float_tensor(name, &[], &[value]);
+    let cast = |to: i64| [int("to", to)];
+    let graph = file(13)
+        .input("x", F32, "N,1,9,4")
+        .ints("two", &[2])
+        .ints("zero", &[0])
+        .init(real("stride", 2.0))
+        .init(real("one", 1.0))
+        .init(real("window", 3.0))
+        .init(real("nothing", 0.0))
+        .node("Shape", &["x"], &["shape"], &[])
+        .node("Gather", &["shape", "two"], &["h"], &[int("axis", 0)])
+        .node("Cast", &["h"], &["height"], &cast(1))
+        .node("Div", &["height", "stride"], &["steps"], &[])
+        .node("Ceil", &["steps"], &["count"], &[])
+        .node("Sub", &["count", "one"], &["last"], &[])
+        .node("Mul", &["last", "stride"], &["start"], &[])
+        .node("Add", &["start", "window"], &["end"], &[])
+        .node("Sub", &["end", "height"], &["over"], &[])
+        .node("Clip", &["over", "nothing"], &["total"], &[])
+        .node("Div", &["total", "stride"], &["half"], &[])
+        .node("Cast", &["half"], &["before"], &cast(7))
+        .node("Cast", &["total"], &["all"], &cast(7))
+        .node("Sub", &["all", "before"], &["after"], &[])
+        .node(
+            "Concat",
+            &["zero", "zero", "before", "zero", "zero", "zero", "after", "zero"],
+            &["pads"],
+            &[int("axis", 0)],
+        )
+        .node("Pad", &["x", "pads"], &["y"], &[])
+        .output("y")
+        .read()
+        .unwrap();
+    // ⌈9/2⌉ = 5 windows end at 4·2 + 3 = 11: one row before and one behind.
+    let pad = graph.to_string().lines().find(|l| l.starts_with("y: ")).unwrap().to_owned();
+    assert!(pad.starts_with("y: f32[N,1,11,4] = Pad(x)"), "{pad}");
+
+    let graph = file(13)
+        .input("x", F32, "N,1,4,6")
+        .init(float_tensor("a", &[4], &[1.0, 1.0, 3.0, 3.0]))
+        .init(float_tensor("b", &[4], &[1.0, 1.0, 2.0, 2.0]))
+        .node("Div", &["a", "b"], &["scales"], &[])
+        .node("Resize", &["x", "", "scales"], &["y"], &[text("mode", "nearest")])
+        .output("y")
+        .read()
+        .unwrap();
+    assert!(graph.to_string().contains("y: f32[N,1,6,9] = Resize(x"), "{graph}");
+}
+
 #[test]
 fn operands_computed_from_data_are_not_modelled() {
     let graph = file(13)

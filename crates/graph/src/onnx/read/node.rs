@@ -157,7 +157,7 @@ impl Cx<'_> {
     }
 
     /// The constant that an operand is, seen through a few casts and copies.
-    pub fn constant(&self, index: usize) -> Option<&Tensor> {
+    fn constant(&self, index: usize) -> Option<&Tensor> {
         let mut id = self.input(index)?;
         let graph = self.build.graph();
         for _ in 0..8 {
@@ -176,13 +176,19 @@ impl Cx<'_> {
         None
     }
 
+    /// The numbers that an operand holds, where they are known while reading.
+    pub fn reals(&self, index: usize) -> Option<Vec<f64>> {
+        let known = self.build.graph().value(self.input(index)?).reals.clone();
+        known.or_else(|| self.constant(index).map(Tensor::to_f64s))
+    }
+
     /// The number that an operand with one constant element is.
     pub fn scalar(&self, index: usize, what: &str) -> Told<Option<f64>> {
         if self.input(index).is_none() {
             return Ok(None);
         }
-        match self.constant(index) {
-            Some(tensor) if tensor.len() == 1 => Ok(tensor.to_f64s().first().copied()),
+        match self.reals(index).as_deref() {
+            Some(&[number]) => Ok(Some(number)),
             Some(_) => malformed(format!("its {what} is not one number")),
             None => not_modelled(format!("its {what} is computed from data")),
         }

@@ -81,8 +81,10 @@ fn scales(cx: &Cx, index: usize) -> Told<Option<Vec<f32>>> {
     if cx.input(index).is_none() {
         return Ok(None);
     }
-    match cx.constant(index) {
-        Some(tensor) => Ok(Some(tensor.to_f32s()).filter(|s| !s.is_empty())),
+    match cx.reals(index) {
+        Some(scales) => {
+            Ok(Some(scales.iter().map(|&s| s as f32).collect()).filter(|s: &Vec<f32>| !s.is_empty()))
+        }
         None => not_modelled("its scales are computed from data"),
     }
 }
