@@ -15,6 +15,7 @@ const EXAMPLES: &str = "\
 Examples:
   whycam explain photo.jpg
   whycam explain photos/ --model resnet50.onnx --target class:tabby,class:243 --method grad-cam,guided-grad-cam
+  whycam compile resnet50.onnx --method grad-cam -o resnet50.explained.onnx
   whycam inspect resnet50.onnx
   whycam methods
 ";
@@ -46,6 +47,19 @@ Exit code:
   2  the command line is wrong, or asks for what the model does not have
 ";
 
+const COMPILE_EXAMPLES: &str = "\
+Outputs that are added:
+  map      as computed: N×K×h×w, or N×K×C×H×W for methods whose map is an image
+  heatmap  N×K×H×W, the size of the model's image, every map from 0 to 1
+  range    N×K×2, the least and the greatest value before a ReLU
+
+Examples:
+  whycam compile net.onnx -o net.explained.onnx
+      Grad-CAM of the likeliest class.
+  whycam compile net.onnx --target input:2 --method guided-backprop -o net.explained.onnx
+      Two classes that every run is given as a further input, `target`: int64 N×2.
+";
+
 /// Asks any ONNX vision model why it said that, and answers with a picture.
 #[derive(Debug, Parser)]
 #[command(name = "whycam", version, after_help = EXAMPLES)]
@@ -61,6 +75,9 @@ pub enum Command {
     /// Explain photos: which parts of them speak for a class.
     #[command(after_help = EXPLAIN_EXAMPLES, after_long_help = format!("{EXPLAIN_EXAMPLES}\n{EXPLAIN_FILES}"))]
     Explain(Box<Explain>),
+    /// Write a model that gives, beside its own outputs, the map that explains them.
+    #[command(after_help = COMPILE_EXAMPLES)]
+    Compile(Box<Compile>),
     /// Show what is inside a model: inputs, outputs, layers, and what can be explained.
     Inspect(Inspect),
     /// List the methods.
@@ -178,6 +195,68 @@ pub struct Choice {
     /// Size of the model's image, for models that leave it open or to change it.
     #[arg(long, value_name = "HxW or N", help_heading = "Model", value_parser = size)]
     pub size: Option<Size>,
+}
+
+/// `whycam compile`.
+#[derive(Debug, Args)]
+pub struct Compile {
+    /// The ONNX model.
+    pub model: PathBuf,
+    /// The file that is written.
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub choice: Choice,
+    /// Names of the classes, one a line.
+    #[arg(long, value_name = "FILE", help_heading = "Model")]
+    pub labels: Option<PathBuf>,
+    /// The version of ONNX's operators [default: the model's own, or the next that has all that is needed].
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    pub opset: Option<i64>,
+    /// What to explain: top1, top:K, class:INDEX, class:NAME; or input, input:K for classes that every run is given.
+    #[arg(
+        long,
+        value_name = "TARGET",
+        help_heading = "Question",
+        default_value = "top1",
+        value_delimiter = ','
+    )]
+    pub target: Vec<Classes>,
+    /// How to explain it, with options as in grad-cam:relu=off (see `whycam methods`).
+    #[arg(long, value_name = "METHOD", help_heading = "Question", default_value = METHODS[0].name, value_parser = Offered::<Method>::new(methods))]
+    pub method: Method,
+    /// Where to look: auto, or a layer by value, node or module (see `whycam inspect`).
+    #[arg(long, value_name = "LAYER", help_heading = "Question", default_value = "auto")]
+    pub layer: String,
+    /// How maps are enlarged.
+    #[arg(long, value_name = "WAY", help_heading = "Question", default_value = Align::HalfPixel.name(), value_parser = aligns())]
+    pub align: Align,
+    /// Print errors only.
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// Which classes a compiled model explains.
+#[derive(Clone, Debug)]
+pub enum Classes {
+    /// As for photos.
+    Target(Target),
+    /// So many, given at every run.
+    Input(usize),
+}
+
+impl FromStr for Classes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Classes, String> {
+        match text.split_once(':').unwrap_or((text, "1")) {
+            ("input", k) => match k.parse() {
+                Ok(k) if k > 0 => Ok(Classes::Input(k)),
+                _ => Err(format!("{k:?} is not a number of classes\nhint: give input:K")),
+            },
+            _ => text.parse().map(Classes::Target).map_err(|e: whycam::Error| e.to_string()),
+        }
+    }
 }
 
 /// `whycam inspect`.

@@ -2,6 +2,7 @@
 //! `whycam`: asks an ONNX vision model why, and answers with a picture.
 
 mod args;
+mod compile;
 mod completions;
 mod console;
 mod explain;
@@ -23,6 +24,7 @@ use crate::args::{Cli, Command};
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Explain(args) => explain::run(&args),
+        Command::Compile(args) => compile::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Methods(args) => methods::run(&args),
         Command::Completions { shell } => completions::run(shell),

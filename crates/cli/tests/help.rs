@@ -11,6 +11,7 @@ fn help_of_every_command() {
     whycam(at.path(), &["--help"]).success().stdout_eq(file!["snapshots/help.txt"]);
     whycam(at.path(), &["explain", "--help"]).success().stdout_eq(file!["snapshots/explain.txt"]);
     whycam(at.path(), &["explain", "-h"]).success().stdout_eq(file!["snapshots/explain_short.txt"]);
+    whycam(at.path(), &["compile", "--help"]).success().stdout_eq(file!["snapshots/compile.txt"]);
     whycam(at.path(), &["inspect", "--help"]).success().stdout_eq(file!["snapshots/inspect.txt"]);
 }
 

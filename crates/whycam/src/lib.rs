@@ -5,6 +5,7 @@
 #![doc = include_str!("../examples/grad_cam.rs")]
 //! ```
 
+mod compile;
 mod error;
 mod explain;
 pub mod image;
@@ -16,6 +17,7 @@ pub mod sanity;
 mod target;
 mod verdict;
 
+pub use compile::{Compile, Compiled, Explained, compile};
 pub use error::{Error, Result};
 pub use explain::{Explainer, Explanation, Layers, Prediction, Progress, Question, explain};
 pub use map::Map;

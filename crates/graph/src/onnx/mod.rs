@@ -9,7 +9,7 @@ mod write;
 
 pub(crate) use names::op_name;
 pub use read::{ReadOptions, external_locations, read};
-pub use write::write;
+pub use write::{Graft, graft, write};
 
 /// The key under which PyTorch's newer exporter keeps the module path of a node.
 const MODULE_KEY: &str = "pkg.torch.onnx.name_scopes";

@@ -87,7 +87,7 @@ impl<'m> Explainer<'m> {
             let reads_layer = method.info().space.reads_layer();
             let places: &[ValueId] = if reads_layer { &layers } else { &[model.image()] };
             for &place in places {
-                let ask = Ask { image: model.image(), layer: place, enlarge: coordinates(question.align) };
+                let ask = Ask { image: model.image(), layer: place, enlarge: question.align.into() };
                 let layer = if place == model.image() { INPUT } else { &graph.value(place).name };
                 let how = match method.info().kind {
                     Kind::Gradient(formula) | Kind::Finished(formula, _) if method.is_smoothed() => {
@@ -315,9 +315,11 @@ fn layers(model: &Model, question: &Question) -> Result<Vec<ValueId>> {
     })
 }
 
-fn coordinates(align: Align) -> Coordinates {
-    match align {
-        Align::HalfPixel => Coordinates::HalfPixel,
-        Align::Corners => Coordinates::AlignCorners,
+impl From<Align> for Coordinates {
+    fn from(align: Align) -> Coordinates {
+        match align {
+            Align::HalfPixel => Coordinates::HalfPixel,
+            Align::Corners => Coordinates::AlignCorners,
+        }
     }
 }

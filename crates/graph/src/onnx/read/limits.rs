@@ -152,7 +152,8 @@ impl Counts {
     }
 }
 
-fn varint(bytes: &mut &[u8]) -> Result<u64> {
+/// Reads a number.
+pub(in crate::onnx) fn varint(bytes: &mut &[u8]) -> Result<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
         let byte = take(bytes, 1)?.first().copied().unwrap_or_default();
@@ -164,7 +165,8 @@ fn varint(bytes: &mut &[u8]) -> Result<u64> {
     Err(Error::malformed("it is not protobuf (a number is too long)"))
 }
 
-fn take<'a>(bytes: &mut &'a [u8], length: u64) -> Result<&'a [u8]> {
+/// Reads so many bytes.
+pub(in crate::onnx) fn take<'a>(bytes: &mut &'a [u8], length: u64) -> Result<&'a [u8]> {
     let split = usize::try_from(length).ok().and_then(|n| bytes.split_at_checked(n));
     let (head, tail) = split.ok_or_else(|| Error::malformed("the file is cut short"))?;
     *bytes = tail;

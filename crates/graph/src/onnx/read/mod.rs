@@ -8,7 +8,7 @@ mod external;
 mod forms;
 mod functions;
 mod inputs;
-mod limits;
+pub(super) mod limits;
 pub(super) mod module;
 mod node;
 mod order;
@@ -77,7 +77,7 @@ pub fn external_locations(proto: &Bytes) -> Result<Vec<String>> {
     external::locations(&graph, &model.functions)
 }
 
-fn decode(bytes: &Bytes) -> Result<(ModelProto, GraphProto)> {
+pub(super) fn decode(bytes: &Bytes) -> Result<(ModelProto, GraphProto)> {
     limits::check(bytes)?;
     let mut model = ModelProto::decode(bytes.clone())
         .map_err(|e| Error::malformed(format!("it cannot be decoded: {e}")))?;

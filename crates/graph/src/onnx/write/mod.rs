@@ -1,6 +1,8 @@
 //! Graphs as ONNX files, with one version of ONNX's operators per file.
 
 mod attributes;
+mod fields;
+mod graft;
 mod node;
 mod opaque;
 mod ops;
@@ -12,6 +14,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use prost::Message;
 
+pub use self::graft::{Graft, graft};
 use self::node::Writer;
 use super::dtype;
 use super::proto::{
@@ -41,13 +44,14 @@ const MAX_PROTO: usize = (1 << 31) - (1 << 20);
 /// # Errors
 /// When the version must be raised, but a node that whycam does not model forbids it.
 pub fn write(graph: &Graph) -> Result<ModelBytes> {
-    write_within(graph, MAX_PROTO)
+    write_within(graph, MIN_OPSET, MAX_PROTO)
 }
 
-fn write_within(graph: &Graph, max_proto: usize) -> Result<ModelBytes> {
-    let graph = &fitting(graph)?;
+/// As [`write`], with at least the version `least` of ONNX's operators.
+fn write_within(graph: &Graph, least: i64, max_proto: usize) -> Result<ModelBytes> {
+    let graph = &fitting(graph, least)?;
     let header = graph.header();
-    let opset = target_opset(graph)?;
+    let opset = target_opset(graph, least)?;
     let mut writer = Writer::new(graph, opset);
     for (_, node) in graph.nodes() {
         writer.node(node)?;
@@ -111,8 +115,8 @@ const CHANGED: [(&str, i64); 7] = [
 ];
 
 /// The graph with the bodies of those composites that the written version would misunderstand.
-fn fitting(graph: &Graph) -> Result<Graph> {
-    let opset = needed_opset(graph);
+fn fitting(graph: &Graph, least: i64) -> Result<Graph> {
+    let opset = needed_opset(graph, least);
     let misread = |op: &Op| match op {
         Op::Composite(c) if c.kept.domain.is_empty() => {
             let changed =
@@ -125,19 +129,19 @@ fn fitting(graph: &Graph) -> Result<Graph> {
         return Ok(graph.clone());
     }
     // Bodies may need a higher version themselves, which others may misunderstand.
-    fitting(&crate::pass::unfold(graph, &|node| misread(&node.op))?)
+    fitting(&crate::pass::unfold(graph, &|node| misread(&node.op))?, least)
 }
 
 /// The version of ONNX's operators that the graph needs at least: its own, or a higher one.
-fn needed_opset(graph: &Graph) -> i64 {
-    let needed = graph.nodes().map(|(_, n)| required_opset(&n.op)).fold(MIN_OPSET, i64::max);
+fn needed_opset(graph: &Graph, least: i64) -> i64 {
+    let needed = graph.nodes().map(|(_, n)| required_opset(&n.op)).fold(least, i64::max);
     needed.max(graph.header().opset())
 }
 
 /// The model's own version of ONNX's operators, raised where a node needs it.
-fn target_opset(graph: &Graph) -> Result<i64> {
+fn target_opset(graph: &Graph, least: i64) -> Result<i64> {
     let own = graph.header().opset();
-    let needed = needed_opset(graph);
+    let needed = needed_opset(graph, least);
     // Constants of foreign types are all the same in every version.
     let fixed = |op: &Op| matches!(op, Op::Opaque(o) if o.domain.is_empty() && o.op_type != "Constant");
     if own >= needed {
@@ -223,7 +227,7 @@ mod tests {
     fn large_constants_move_out_when_the_model_is_too_large() {
         let graph = sums();
         for (limit, moved) in [(10_000, 0), (2_000, 1200), (600, 2000), (200, 2400)] {
-            let model = write_within(&graph, limit).expect("it can be written");
+            let model = write_within(&graph, MIN_OPSET, limit).expect("it can be written");
             assert_eq!(model.external.get("weights.data").map_or(0, Bytes::len), moved, "limit {limit}");
             let again = read(&model, &ReadOptions::default()).expect("it is sound");
             assert_eq!(again.to_string(), graph.to_string());
@@ -232,6 +236,6 @@ mod tests {
                 assert_eq!(data(a.1), data(b.1));
             }
         }
-        assert!(matches!(write_within(&graph, 10), Err(Error::Limit { .. })));
+        assert!(matches!(write_within(&graph, MIN_OPSET, 10), Err(Error::Limit { .. })));
     }
 }

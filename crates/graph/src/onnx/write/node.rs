@@ -50,6 +50,11 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Keeps off names that are taken beside those of the graph.
+    pub fn avoid(&mut self, names: impl IntoIterator<Item = &'a str>) {
+        self.names.extend(names);
+    }
+
     /// The nodes and the additional constants.
     pub fn finish(self) -> (Vec<Bytes>, Vec<TensorProto>) {
         (self.nodes, self.params)

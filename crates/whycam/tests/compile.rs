@@ -1,0 +1,158 @@
+//! Compiled models say what the model says, and give the maps that explaining gives.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::numbers;
+use whycam::engine::{ENGINES, EngineOptions, engine};
+use whycam::graph::engine::ModelBytes;
+use whycam::graph::{Engine, Tensor};
+use whycam::{
+    Compile, Explained, Explainer, METHODS, Method, Model, ModelOptions, Question, Target, compile,
+};
+
+/// rten, and ONNX Runtime when `ORT_DYLIB_PATH` names its library.
+fn engines() -> Vec<Box<dyn Engine>> {
+    let there = std::env::var_os("ORT_DYLIB_PATH").is_some_and(|path| !path.is_empty());
+    let names = ENGINES.iter().filter(|name| **name == "rten" || (there && **name == "ort"));
+    names.map(|name| engine(name, EngineOptions::default()).expect("an engine")).collect()
+}
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/nets").join(name)
+}
+
+fn opened(name: &str) -> (Model, ModelBytes) {
+    let (bytes, about) = Model::read(golden(name)).expect(name);
+    (Model::with_about(&bytes, ModelOptions::default(), about).expect(name), bytes)
+}
+
+fn ask(method: &str, classes: Explained) -> Compile {
+    let Question { align, .. } = Question::default();
+    Compile { method: method.parse().expect(method), layer: None, classes, align, opset: None }
+}
+
+fn image(model: &Model, batch: usize, seed: usize) -> Tensor {
+    let mut shape = model.input().shape();
+    shape[0] = batch;
+    Tensor::f32(&shape, &numbers(shape.iter().product(), seed)).expect("it fits")
+}
+
+/// The outputs of a file: the model's own, and the last three.
+fn run(engine: &dyn Engine, file: &ModelBytes, inputs: &[(&str, Tensor)]) -> Vec<Tensor> {
+    let program = engine.load(file.clone()).unwrap_or_else(|e| panic!("{}: {e}", engine.name()));
+    program.run(inputs).expect("it runs")
+}
+
+/// Greatest difference by the greatest value.
+fn off(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let most = b.iter().fold(f32::MIN_POSITIVE, |m, v| m.max(v.abs()));
+    a.iter().zip(b).fold(0.0f32, |m, (a, b)| m.max((a - b).abs())) / most
+}
+
+/// Same engine, other order of sums where the engine fuses otherwise.
+const TOLERANCE: f32 = 1e-4;
+
+const NETS: [&str; 6] = [
+    "resnet18/legacy.onnx",
+    "vgg16/legacy.onnx",
+    "mobilenet_v2/dynamo.onnx",
+    "densenet/legacy.onnx",
+    "efficientnet_lite/legacy.onnx",
+    "squeezenet/dynamo.onnx",
+];
+
+#[test]
+fn scores_and_maps_are_those_of_the_model() {
+    for engine in engines() {
+        for net in NETS {
+            let (model, file) = opened(net);
+            let name = &model.graph().value(model.image()).name;
+            let x = image(&model, model.input().batch.unwrap_or(1), 3);
+            let before = run(engine.as_ref(), &file, &[(name, x.clone())]);
+            for method in ["grad-cam", "guided-backprop"] {
+                let place = format!("{} {net} {method}", engine.name());
+                let made = compile(&model, &file, &ask(method, Explained::Targets(vec![Target::TOP1])))
+                    .expect(&place);
+                let out = run(engine.as_ref(), &made.bytes, &[(name, x.clone())]);
+                let [own @ .., map, heat, range] = out.as_slice() else { panic!("{place}") };
+                assert_eq!(own.len(), before.len(), "{place}");
+                for (own, before) in own.iter().zip(&before) {
+                    assert!(off(&own.to_f32s(), &before.to_f32s()) <= TOLERANCE, "{place}");
+                }
+                let question =
+                    Question { methods: vec![method.parse().expect(method)], ..Question::default() };
+                let explainer = Explainer::new(&model, engine.as_ref(), &question).expect(&place);
+                let row = &model.rows(x.shape(), &x.to_f32s()).expect("rows")[0];
+                let told = explainer.explain(row, &[]).expect(&place).maps.remove(0);
+                let one: usize = map.shape()[1..].iter().product();
+                let off = off(&map.to_f32s()[..one], &told.values);
+                assert!(off <= TOLERANCE, "{place}: {off}");
+                let heat = heat.to_f32s();
+                assert!(heat.iter().all(|v| (0.0..=1.0).contains(v)), "{place}");
+                assert_eq!(range.shape()[1..], [1, 2], "{place}");
+                let range = range.to_f32s();
+                assert!(
+                    (range[1] - told.pre_relu_max).abs() <= TOLERANCE * told.pre_relu_max.abs().max(1e-6),
+                    "{place}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_class_given_is_a_class_fixed_and_a_batch_is_its_images() {
+    let (model, file) = opened("resnet18/dynamo_batch.onnx");
+    assert_eq!(model.input().batch, None);
+    let name = &model.graph().value(model.image()).name;
+    let fixed = ask("grad-cam", Explained::Targets(vec![Target::Index(2), Target::Index(1)]));
+    let fixed = compile(&model, &file, &fixed).expect("compiled");
+    let given = compile(&model, &file, &ask("grad-cam", Explained::Input(2))).expect("compiled");
+    for engine in engines() {
+        let x = image(&model, 3, 5);
+        let target = Tensor::i64(&[3, 2], &[2, 1, 2, 1, 2, 1]).expect("fits");
+        let of_fixed = run(engine.as_ref(), &fixed.bytes, &[(name, x.clone())]);
+        let of_given = run(engine.as_ref(), &given.bytes, &[(name, x.clone()), ("target", target)]);
+        for (a, b) in of_fixed.iter().zip(&of_given) {
+            assert_eq!(a.shape(), b.shape());
+            assert!(off(&a.to_f32s(), &b.to_f32s()) <= TOLERANCE);
+        }
+        assert_eq!(of_fixed[1].shape()[..2], [3, 2]);
+        let values = x.to_f32s();
+        let size = values.len() / 3;
+        for row in 0..3 {
+            let one = Tensor::f32(&model.input().shape(), &values[row * size..][..size]).expect("fits");
+            for (all, single) in of_fixed.iter().zip(run(engine.as_ref(), &fixed.bytes, &[(name, one)])) {
+                let single = single.to_f32s();
+                let all = &all.to_f32s()[row * single.len()..][..single.len()];
+                assert!(off(all, &single) <= TOLERANCE, "row {row}");
+            }
+        }
+    }
+}
+
+#[cfg(feature = "embedded-model")]
+#[test]
+fn no_method_makes_the_file_much_larger() {
+    let (model, file) = (Model::embedded().expect("sound"), whycam::embedded_bytes());
+    let mut compiled = 0;
+    for info in METHODS {
+        let method = Method::from(*info);
+        let made = compile(&model, &file, &ask(&method.to_string(), Explained::Targets(vec![Target::TOP1])));
+        match info.kind.is_compilable() {
+            true => {
+                let made = made.unwrap_or_else(|e| panic!("{method}: {e}"));
+                compiled += 1;
+                let ratio = made.bytes.proto.len() as f64 / file.proto.len() as f64;
+                assert!(ratio <= 1.1, "{method}: {ratio}");
+            }
+            false => {
+                assert!(made.expect_err("refused").to_string().contains("cannot be compiled: "), "{method}")
+            }
+        }
+    }
+    assert!(compiled > 8);
+}
