@@ -4,6 +4,7 @@ A `TorchFunctionMode` sees every call of a PyTorch function, whichever way a net
 equals a given activation, reads the signal there, and gives every rectifier another backward rule.
 """
 
+import math
 import sys
 from pathlib import Path
 
@@ -56,14 +57,25 @@ class Modules:
         return any(type(m).__name__.lower() in GATES for m in self.stack)
 
 
+def batch_norm(x, mean, var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+    """Batch norm at inference from its formula. PyTorch 2.15's own sends wrong signals back on a CPU for some orders of memory."""
+    if training:
+        return None
+    along = lambda t: t.reshape(1, -1, *[1] * (x.ndim - 2))
+    y = (x - along(mean)) * along((var + eps).rsqrt())
+    y = y if weight is None else y * along(weight)
+    return y if bias is None else y + along(bias)
+
+
 class Watch(TorchFunctionMode):
     """Counts calls; compares results with `wanted` activations, or inserts probes behind the calls in `probes`; rectifiers obey `rule`.
 
     `jitter` disturbs what rectifiers and max pools decide on, as a part of the largest value there.
     """
 
-    def __init__(self, modules, wanted=(), probes=(), rule=None, jitter=0.0, seed=0):
+    def __init__(self, modules, wanted=(), probes=(), rule=None, jitter=0.0, seed=0, written_norms=False):
         super().__init__()
+        self.written_norms = written_norms
         self.modules, self.wanted, self.rule, self.jitter = modules, wanted, rule, jitter
         self.noise = torch.Generator().manual_seed(seed)
         self.calls, self.rectified = 0, 0
@@ -75,9 +87,12 @@ class Watch(TorchFunctionMode):
         if self.jitter and (func in RECTIFIERS or func in MAX_POOLS) and args[0].is_floating_point():
             x, *rest = args
             wave = self.jitter * torch.randn(x.shape, generator=self.noise, dtype=x.dtype)
-            size = x.detach() if func in MAX_POOLS else x.detach().abs().max()  # ties of equal zeros stay ties
+            size = x.detach().nan_to_num(posinf=0, neginf=0)
+            size = size if func in MAX_POOLS else size.abs().max()  # ties of equal zeros stay ties
             args = (x + wave * size, *rest)
         out = self.rectify(func, args, kwargs) if self.rule else None
+        if out is None and self.written_norms and func is torch.nn.functional.batch_norm:
+            out = batch_norm(*args, **kwargs)
         if out is None:
             out = func(*args, **kwargs)
         if isinstance(out, torch.Tensor) and out.is_floating_point() and out.requires_grad:
@@ -114,19 +129,19 @@ class Watch(TorchFunctionMode):
 class Reference:
     """A network on an input, with the score that is explained."""
 
-    def __init__(self, net, inputs, score, memory=torch.preserve_format):
-        self.net, self.inputs, self.score, self.memory = net, inputs, score, memory
+    def __init__(self, net, inputs, score, written_norms=False):
+        self.net, self.inputs, self.score, self.written_norms = net, inputs, score, written_norms
         for p in net.parameters():
             p.requires_grad_(False)
 
     def double(self):
         self.net.double()
         wide = lambda t: t.double() if t.is_floating_point() else t
-        return Reference(self.net, [wide(t) for t in self.inputs], self.score, self.memory)
+        return Reference(self.net, [wide(t) for t in self.inputs], self.score, self.written_norms)
 
     def single(self):
         self.net.float()
-        return Reference(self.net, [t.float() if t.is_floating_point() else t for t in self.inputs], self.score, self.memory)
+        return Reference(self.net, [t.float() if t.is_floating_point() else t for t in self.inputs], self.score, self.written_norms)
 
     def otherwise(self, calls, rule=None):
         """The signals as float32 also gives them: summed in other orders (without oneDNN, from channels-last memory), and from
@@ -136,9 +151,9 @@ class Reference:
         image, *more = self.inputs
         rng = torch.Generator().manual_seed(0)
         near = [image * (1 + EPS * torch.randint(-1, 2, image.shape, generator=rng)) for _ in range(2)]
-        runs += [Reference(self.net, [other, *more], self.score, self.memory).signals(calls, rule) for other in near]
         if image.ndim == 4:
-            runs.append(Reference(self.net, self.inputs, self.score, torch.channels_last).signals(calls, rule))
+            near.append(image.contiguous(memory_format=torch.channels_last))
+        runs += [Reference(self.net, [other, *more], self.score, self.written_norms).signals(calls, rule) for other in near]
         return runs
 
     def disturbed(self, calls, rule=None):
@@ -147,12 +162,12 @@ class Reference:
         return [self.signals(calls, rule, jitter=JITTER, seed=seed) for seed in range(4)]
 
     def run(self, **asked):
-        image = self.inputs[0].detach().clone(memory_format=self.memory).requires_grad_()
+        image = self.inputs[0].detach().clone(memory_format=torch.preserve_format).requires_grad_()
         kind = torch.get_default_dtype()
         torch.set_default_dtype(image.dtype)
         try:
-            with Modules(self.net) as modules, Watch(modules, **asked) as watch:
-                out = self.net(image.clone(memory_format=self.memory), *self.inputs[1:])
+            with Modules(self.net) as modules, Watch(modules, written_norms=self.written_norms, **asked) as watch:
+                out = self.net(image.clone(), *self.inputs[1:])
                 score = self.score(out)
         finally:
             torch.set_default_dtype(kind)
@@ -186,17 +201,19 @@ class Reference:
 
 
 def grids(array, size):
-    """A layer's value or signal of one image as `[1,C,h,w]`, every way that its shape allows, nearest first: axes of height and
-    width, or one of tokens, behind class and register tokens; all other axes are channels."""
+    """A layer's value or signal of one image as `[1,C,h,w]`, every way that its shape allows: axes of height and width, or of
+    tokens, or of windows and tokens, behind class and register tokens; all other axes are channels."""
     h, w = size
     shape = array.shape
     ways = []
     for axis in range(len(shape) - 1, 0, -1):
         if shape[axis - 1 : axis + 1] == (h, w):
             ways.append(np.moveaxis(array, (axis - 1, axis), (-2, -1)))
-    for axis in range(len(shape)):
-        if shape[axis] == h * w:
-            ways.append(np.moveaxis(array, axis, -1))
+    for first in range(len(shape)):
+        for last in range(first + 1, len(shape) + 1):
+            if math.prod(shape[first:last]) == h * w and (last == first + 1 or 1 not in (shape[first], shape[last - 1])):
+                cells = array.reshape(*shape[:first], h * w, *shape[last:])
+                ways.append(np.moveaxis(cells, first, -1))
     if len(shape) == 3 and shape[1] > h * w:
         ways.append(array[:, shape[1] - h * w :].transpose(0, 2, 1))
     return [way.reshape(1, -1, h, w) for way in ways]

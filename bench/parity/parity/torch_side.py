@@ -36,18 +36,15 @@ class TorchSide:
         return [[(place, layout) for _, place, layout in found] for found in self.found]
 
     def mend(self):
-        """Where PyTorch's gradient is none, by finite differences, but that from channels-last memory is: the latter from now on.
-        Says whether it is so."""
-        if self.tensors[0].ndim != 4:
+        """Where PyTorch's gradient is none, by finite differences: whether it is one with batch norms from their formula, which
+        are those of the reference from now on."""
+        if self.reference.double().is_gradient(self.double("gradient").image):
+            self.reference = self.reference.single()
             return False
-        wrong = not self.reference.double().is_gradient(self.double("gradient").image)
-        if wrong:
-            self.reference = Reference(self.net, self.tensors, self.score, torch.channels_last)
-            wrong = self.reference.double().is_gradient(self.double("gradient").image)
-            if not wrong:
-                self.reference = Reference(self.net, self.tensors, self.score)
-        self.reference = self.reference.single()
-        return wrong
+        self.reference = Reference(self.net, self.tensors, self.score, written_norms=True)
+        mended = self.reference.double().is_gradient(self.double("gradient").image)
+        self.reference = Reference(self.net, self.tensors, self.score, written_norms=mended).single()
+        return mended
 
     def told(self, signals):
         """By value instead of by call."""
