@@ -214,7 +214,7 @@ def grids(array, size):
             if math.prod(shape[first:last]) == h * w and (last == first + 1 or 1 not in (shape[first], shape[last - 1])):
                 cells = array.reshape(*shape[:first], h * w, *shape[last:])
                 ways.append(np.moveaxis(cells, first, -1))
-    if len(shape) == 3 and shape[1] > h * w:
+    if len(shape) == 3 and 0 < shape[1] - h * w <= 8:
         ways.append(array[:, shape[1] - h * w :].transpose(0, 2, 1))
     return [way.reshape(1, -1, h, w) for way in ways]
 
