@@ -210,6 +210,11 @@ pub struct Compile {
     /// Names of the classes, one a line.
     #[arg(long, value_name = "FILE", help_heading = "Model")]
     pub labels: Option<PathBuf>,
+    /// Prepare photos inside the model: it takes `photo`, uint8 N×H×W×3, RGB, of the model's size.
+    ///
+    /// As the model says, or by a preset, KEY=VALUE pairs joined by `:`, or both, as for `explain`. Resizing stays outside.
+    #[arg(long, value_name = "PREP", help_heading = "Model", num_args = 0..=1, value_parser = Offered::<Prep>::new(presets))]
+    pub prep: Option<Option<Prep>>,
     /// The version of ONNX's operators [default: the model's own, or the next that has all that is needed].
     #[arg(long, value_name = "N", help_heading = "Model")]
     pub opset: Option<i64>,

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use whycam::{Compile, Explained, Model, ModelOptions, compile};
+use whycam::prep::Prep;
+use whycam::{Compile, Explained, Model, ModelOptions, Origin, compile};
 
 use crate::args::{self, Classes};
 use crate::console::Console;
@@ -24,8 +25,8 @@ pub fn run(args: &args::Compile) -> Result<ExitCode, Fail> {
     let options = ModelOptions {
         size: args.choice.size,
         output: args.choice.output.clone(),
+        prep: args.prep.clone().flatten(),
         labels: labels.transpose()?,
-        ..ModelOptions::default()
     };
     let (bytes, about) = Model::read(&args.model).map_err(Fail::from)?;
     let model =
@@ -38,6 +39,7 @@ pub fn run(args: &args::Compile) -> Result<ExitCode, Fail> {
             layer: Some(args.layer.clone()).filter(|layer| layer != "auto"),
             classes: classes(&args.target)?,
             align: args.align,
+            prep: args.prep.as_ref().map(|_| prep(&model)).transpose()?,
             opset: args.opset,
         },
     )?;
@@ -85,6 +87,16 @@ fn classes(asked: &[Classes]) -> Result<Explained, Fail> {
     all.map(Explained::Targets).ok_or_else(|| {
         Fail::usage("--target input is given beside other targets", "give all classes as the input: input:K")
     })
+}
+
+/// How photos are prepared, which somebody must have said.
+fn prep(model: &Model) -> Result<Prep, Fail> {
+    match model.prep() {
+        Some((prep, Origin::Asked | Origin::Model)) => Ok(prep.clone()),
+        Some((_, Origin::Guess)) | None => {
+            Err(Fail::usage("the model does not say how photos are prepared", "give it: --prep imagenet"))
+        }
+    }
 }
 
 /// Whether two paths lead to one file.

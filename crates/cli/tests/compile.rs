@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{files, folder, stderr, stdout, whycam};
+use common::{files, folder, photo, stderr, stdout, whycam};
 
 const NET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden/nets/resnet18/legacy.onnx");
 
@@ -17,6 +17,13 @@ fn a_compiled_model_is_a_model() {
     for output in ["map", "heatmap", "range"] {
         assert!(stdout(&inspected).contains(output), "{}", stdout(&inspected));
     }
+    let args = ["compile", NET, "--prep", "imagenet", "--target", "class:1", "-o", "photo.onnx"];
+    whycam(folder.path(), &args).success();
+    let inspected = whycam(folder.path(), &["inspect", "photo.onnx"]).success();
+    assert!(stdout(&inspected).contains("photo"), "{}", stdout(&inspected));
+    let photo = photo("coffee.jpg");
+    let explained = ["explain", photo.to_str().expect("a path"), "--model", "photo.onnx"];
+    whycam(folder.path(), &explained).success();
     let again = whycam(folder.path(), &["compile", "made/net.onnx", "-o", "twice.onnx"]).code(2);
     assert!(stderr(&again).contains("hint:"), "{}", stderr(&again));
 }
@@ -30,6 +37,7 @@ fn what_cannot_be_compiled_is_refused() {
         (["--method", "grad-cam:smooth=on"], "smooth=on runs several copies"),
         (["--target", "input,top1"], "--target input is given beside other targets"),
         (["--target", "input:0"], "\"0\" is not a number of classes"),
+        (["--prep", "--quiet"], "does not say how photos are prepared"),
         (["--opset", "11"], "is not lowered to 11"),
     ] {
         let run =

@@ -12,8 +12,11 @@ use crate::error::{Error, Result};
 use crate::image::Align;
 use crate::method::{Ask, Kind, Method};
 use crate::model::{Model, sha256};
-use crate::prep::Layout;
+use crate::prep::{Layout, Prep};
 use crate::target::Target;
+
+/// The name of the input that takes photos.
+const PHOTO: &str = "photo";
 
 /// Which classes a compiled model explains.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +38,9 @@ pub struct Compile {
     pub classes: Explained,
     /// How a layer's map is enlarged to the image.
     pub align: Align,
+    /// How photos are prepared, where the compiled model is to do that: its input is then `photo: uint8[N,H,W,3]`, RGB, of
+    /// the size that the model takes. Resizing stays outside.
+    pub prep: Option<Prep>,
     /// The version of ONNX's operators; the model's own where none is given.
     pub opset: Option<i64>,
 }
@@ -83,10 +89,18 @@ pub fn compile(model: &Model, file: &ModelBytes, ask: &Compile) -> Result<Compil
     let (classes, fixed) = classes(model, &ask.classes)?;
     let derived = derive(graph, image, model.score(), classes, &[formula])?.graph;
     let derived = with_heatmap(model, &derived, enlarge)?;
-    let before = if fixed.is_empty() { None } else { Some(constant_target(model, &fixed)?) };
-
+    let before = match (&ask.prep, fixed.as_slice()) {
+        (None, []) => None,
+        (prep, fixed) => Some(before(model, prep.as_ref(), fixed)?),
+    };
     let layer = (read != image).then(|| graph.value(read).name.clone());
-    let metadata = metadata(file, ask, layer.as_deref());
+    let mut metadata = metadata(file, ask, layer.as_deref());
+    let rules: Vec<String> =
+        formula.recipes().iter().map(|r| format!("relu={:?}", r.rules.relu).to_lowercase()).collect();
+    metadata.insert("whycam.rules".into(), rules.join(","));
+    if let Some(prep) = &ask.prep {
+        metadata.insert("whycam.prep".into(), prep.of_bytes().to_string());
+    }
     let (opset, model) = (ask.opset.unwrap_or(0), graph);
     let graft = Graft { model, before: before.as_ref(), derived: &derived, metadata: &metadata, opset };
     let bytes = onnx::graft(file, &graft)?;
@@ -126,20 +140,41 @@ fn classes(model: &Model, asked: &Explained) -> Result<(Classes, Vec<i64>)> {
     Ok((Classes { top, given: fixed.len() }, fixed))
 }
 
-/// A graph that makes the input `target` of classes that are always the same.
-fn constant_target(model: &Model, classes: &[i64]) -> Result<Graph> {
-    let image = model.graph().value(model.image());
-    let shape = model.graph().shape(model.image())?.clone();
-    let batch = model.graph().shape(model.score().value)?.0.first().copied().unwrap_or(Dim::Fixed(1));
-    let scores = model.graph().shape(model.score().value)?.rank();
-    let batch = if scores == 1 { Dim::Fixed(1) } else { batch };
+/// A graph that makes inputs of the model: the image, from photos that need no more than their size (`uint8[N,H,W,3]`, RGB),
+/// and `target`, of classes that are always the same.
+fn before(model: &Model, prep: Option<&Prep>, classes: &[i64]) -> Result<Graph> {
+    let graph = model.graph();
+    let image = graph.value(model.image());
+    let (shape, dtype) = (graph.shape(model.image())?.clone(), image.dtype.unwrap_or(DType::F32));
     let mut b = Build::new(Header::default());
-    b.input(&image.name, image.dtype.unwrap_or(DType::F32), shape)?;
-    let row = b.constant(Tensor::i64(&[1, classes.len()], classes)?);
-    let rows = b.expand(row, &Shape(vec![batch, Dim::Fixed(classes.len())]))?;
-    let target = b.copy(rows)?;
-    b.rename(target, TARGET)?;
-    Ok(b.finish(vec![target]))
+    let mut made = Vec::new();
+    match prep {
+        None => drop(b.input(&image.name, dtype, shape.clone())?),
+        Some(prep) => {
+            let input = model.input();
+            let mut names = std::iter::once(PHOTO.to_owned()).chain((1..).map(|i| format!("{PHOTO}.{i}")));
+            let name = names.find(|name| graph.find(name).is_none()).unwrap_or_default();
+            let photos = Shape(
+                [shape.0[0]].into_iter().chain([input.height, input.width, 3].map(Dim::Fixed)).collect(),
+            );
+            let photo = b.input(&name, DType::U8, photos)?;
+            let values = prep.nodes(&mut b, photo, input.channels, input.layout)?;
+            let values = if dtype == DType::F32 { values } else { b.emit(Op::Cast(dtype), &[values])? };
+            let values = b.copy(values)?;
+            b.rename(values, &image.name)?;
+            made.push(values);
+        }
+    }
+    if !classes.is_empty() {
+        let scores = graph.shape(model.score().value)?;
+        let batch = if scores.rank() == 1 { Dim::Fixed(1) } else { scores.0[0] };
+        let row = b.constant(Tensor::i64(&[1, classes.len()], classes)?);
+        let rows = b.expand(row, &Shape(vec![batch, Dim::Fixed(classes.len())]))?;
+        let target = b.copy(rows)?;
+        b.rename(target, TARGET)?;
+        made.push(target);
+    }
+    Ok(b.finish(made))
 }
 
 /// The derived graph with the outputs `map`, `heatmap` and `range` alone.

@@ -23,6 +23,7 @@
 //! for 448, 342 for 299. Without `crop` the number is taken as it is.
 
 mod grammar;
+mod nodes;
 mod presets;
 
 use serde::{Deserialize, Serialize};
@@ -259,6 +260,12 @@ impl Prep {
     /// What a pixel of this colour becomes, a number for each of `channels` (1 or 3).
     pub(crate) fn colour(&self, rgb: [u8; 3], channels: usize) -> Vec<f32> {
         self.planes(channels).iter().map(|plane| plane.value(rgb)).collect()
+    }
+
+    /// What is left to do for a model that takes the bytes of a resized photo.
+    pub(crate) fn of_bytes(&self) -> Prep {
+        let (mean, std) = (vec![0.0], vec![1.0]);
+        Prep { range: Range::TwoFiftyFive, mean, std, order: Order::Rgb, ..self.clone() }
     }
 
     /// The part of the photo that becomes the input.

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use common::numbers;
 use whycam::engine::{ENGINES, EngineOptions, engine};
 use whycam::graph::engine::ModelBytes;
-use whycam::graph::{Engine, Tensor};
+use whycam::graph::{DType, Engine, Tensor};
+use whycam::image::{Photo, RgbImage};
+use whycam::prep::{Prep, Resize};
 use whycam::{
     Compile, Explained, Explainer, METHODS, Method, Model, ModelOptions, Question, Target, compile,
 };
@@ -30,7 +32,7 @@ fn opened(name: &str) -> (Model, ModelBytes) {
 
 fn ask(method: &str, classes: Explained) -> Compile {
     let Question { align, .. } = Question::default();
-    Compile { method: method.parse().expect(method), layer: None, classes, align, opset: None }
+    Compile { method: method.parse().expect(method), layer: None, classes, align, prep: None, opset: None }
 }
 
 fn image(model: &Model, batch: usize, seed: usize) -> Tensor {
@@ -131,6 +133,57 @@ fn a_class_given_is_a_class_fixed_and_a_batch_is_its_images() {
                 assert!(off(all, &single) <= TOLERANCE, "row {row}");
             }
         }
+    }
+}
+
+#[test]
+fn photos_are_prepared_inside() {
+    for (net, prep) in [("resnet18/dynamo_batch.onnx", "imagenet"), ("vgg16/legacy.onnx", "caffe")] {
+        let (model, file) = opened(net);
+        let prep: Prep = prep.parse().expect(prep);
+        let whycam::ImageInput { channels, height, width, layout, .. } = model.input();
+        let photo = RgbImage::from_fn(width as u32, height as u32, |x, y| {
+            image::Rgb([x as u8 * 9, y as u8 * 11, (x * y) as u8])
+        });
+        let whole = Prep { resize: Resize::None, crop: None, ..prep.clone() };
+        let prepared =
+            whole.apply(&Photo::from_rgb(photo.clone()).expect("a photo"), height, width, channels, layout);
+        let prepared = prepared.expect("it fits");
+        let plain =
+            compile(&model, &file, &ask("grad-cam", Explained::Targets(vec![Target::Index(1)]))).expect(net);
+        let baked =
+            Compile { prep: Some(prep), ..ask("grad-cam", Explained::Targets(vec![Target::Index(1)])) };
+        let baked = compile(&model, &file, &baked).expect(net);
+        let name = &model.graph().value(model.image()).name;
+        for engine in engines() {
+            let x = Tensor::f32(&prepared.shape, &prepared.tensor).expect("it fits");
+            let bytes =
+                Tensor::new(DType::U8, vec![1, height, width, 3], photo.as_raw().clone()).expect("it fits");
+            let before = run(engine.as_ref(), &plain.bytes, &[(name, x)]);
+            let after = run(engine.as_ref(), &baked.bytes, &[("photo", bytes)]);
+            for (a, b) in before.iter().zip(&after) {
+                assert!(off(&b.to_f32s(), &a.to_f32s()) <= TOLERANCE, "{} {net}", engine.name());
+            }
+        }
+        let again = Model::from_bytes(&baked.bytes, ModelOptions::default()).expect("a model");
+        assert_eq!((again.input().height, again.input().channels), (height, 3));
+        assert!(again.prep().expect("it says").0.to_string().contains("range=255"));
+    }
+}
+
+#[test]
+fn blank_maps_are_0_and_infinite_ones_nan() {
+    let (model, file) = opened("resnet18/legacy.onnx");
+    let name = &model.graph().value(model.image()).name;
+    let made = compile(&model, &file, &ask("gradient-x-input", Explained::Targets(vec![Target::TOP1])))
+        .expect("compiled");
+    let shape = model.input().shape();
+    let nothing = Tensor::f32(&shape, &vec![0.0; shape.iter().product()]).expect("it fits");
+    let endless = Tensor::f32(&shape, &vec![f32::INFINITY; shape.iter().product()]).expect("it fits");
+    for engine in engines() {
+        let heat = |x: &Tensor| run(engine.as_ref(), &made.bytes, &[(name, x.clone())])[2].to_f32s();
+        assert!(heat(&nothing).iter().all(|&v| v == 0.0), "{}", engine.name());
+        assert!(heat(&endless).iter().all(|v| v.is_nan()), "{}", engine.name());
     }
 }
 
