@@ -1,6 +1,7 @@
 //! The methods. [`METHODS`] is the one list: command line, help, tables and files are derived from it.
 
 mod ablation_cam;
+mod c_mwp;
 mod cam;
 mod counterfactual;
 mod deconvnet;
@@ -18,6 +19,7 @@ mod hires_cam;
 mod integrated_gradients;
 mod layer_cam;
 mod occlusion;
+mod mwp;
 mod option;
 pub(crate) mod perturbation;
 mod rise;
@@ -60,6 +62,8 @@ pub const METHODS: &[&MethodInfo] = &[
     &rise::METHOD,
     &score_cam::METHOD,
     &ablation_cam::METHOD,
+    &mwp::METHOD,
+    &c_mwp::METHOD,
 ];
 
 /// A method of explanation, as data.
@@ -314,6 +318,14 @@ const SEED: MethodOption = MethodOption {
     takes: Takes::Whole { default: 0, least: 0, most: u32::MAX as u64 },
     about: "what random numbers begin with; equal seeds give equal maps",
 };
+
+/// Excitation backprop to the layer, summed over channels.
+fn excitation(ask: &Ask, contrastive: bool, relu: bool) -> Formula {
+    let linear = whycam_graph::diff::LinearRule::Excitation { contrastive };
+    let rules = whycam_graph::diff::Rules { linear, ..Default::default() };
+    let reduce = whycam_graph::derive::Reduce::excitation(relu);
+    Formula::Single(whycam_graph::derive::Recipe { read_at: ask.layer, rules, reduce })
+}
 
 /// Backward from the class score to the image under one ReLU rule: what three methods share.
 fn signal_at_image(ask: &Ask, relu: whycam_graph::diff::ReluRule) -> whycam_graph::derive::Recipe {

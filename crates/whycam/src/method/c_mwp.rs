@@ -1,0 +1,21 @@
+//! c-MWP, contrastive excitation backprop: MWP of the class less MWP of its dual, which tells classes apart.
+//!
+//! The last linear layer sends `P − P̄`, `P̄` through its negated weights with a normaliser of its own; then as MWP, and
+//! `L = max(0, Σₖ Pₖ)`; without the ReLU the map adds up to 0 (Zhang et al. 2016 and 2018, arXiv 1608.00507, §3.3).
+//! It is refused where activations are signed. The authors call the method patent-pending in the README of their code.
+//!
+//! ```no_run
+#![doc = include_str!("../../examples/c_mwp.rs")]
+//! ```
+
+use super::{Kind, MethodInfo, RELU, Space, excitation};
+
+pub(super) const METHOD: MethodInfo = MethodInfo {
+    name: "c-mwp",
+    about: "which cells speak for the class rather than against it",
+    paper: "Zhang et al. 2016, arXiv 1608.00507",
+    needs: "activations that are never negative",
+    space: Space::Layer,
+    options: &[RELU],
+    kind: Kind::Gradient(|ask, chosen| excitation(ask, true, chosen.word("relu") == "on")),
+};
