@@ -229,10 +229,14 @@ impl Report {
             });
         }
         for info in METHODS {
-            let place = if info.space.reads_layer() { automatic.clone() } else { Ok(image) };
+            let method = Method::from(*info);
+            let place = match info.space.reads_layer() {
+                true => method.automatic_layer(graph, image, &score),
+                false => Ok(image),
+            };
             let tried = place.and_then(|layer| {
                 let ask = Ask { image, layer, enlarge: Coordinates::HalfPixel };
-                let formulas: Vec<_> = Method::from(*info).formula(&ask).into_iter().collect();
+                let formulas: Vec<_> = method.formula(&ask).into_iter().collect();
                 derive(graph, image, &score, Classes { top: 1, given: 0 }, &formulas)
             });
             self.methods.push(Possible { method: info.name, error: tried.err().map(|e| e.to_string()) });

@@ -7,8 +7,9 @@ use common::{Net, engines, nets, relative_l2};
 use whycam_engine::load;
 use whycam_graph::derive::{Classes, Formula, Part, Recipe, Reduce, TARGET, Weights, derive};
 use whycam_graph::diff::{ReluRule, Rules};
+use whycam_graph::layer::{self, Grids};
 use whycam_graph::op::Coordinates;
-use whycam_graph::{Engine, Tensor, ValueId, layer};
+use whycam_graph::{Engine, Tensor, ValueId};
 
 /// float32 in another order of summation; the networks' seeds keep decisions away from rounding.
 const TOLERANCE: f64 = 1e-4;
@@ -46,6 +47,16 @@ fn per_image(data: &[f64], k: usize, n: usize) -> Vec<f64> {
     (0..n).flat_map(|i| (0..k).flat_map(move |j| data[(j * n + i) * size..][..size].to_vec())).collect()
 }
 
+/// Layers that are read by excitation backprop when none is named: one resolution stage lower.
+const BELOW: [(&str, &str); 6] = [
+    ("alexnet", "/features/features.4/Relu_output_0"),
+    ("vgg16", "/features/features.8/Relu_output_0"),
+    ("googlenet", "/inception4a/Concat_output_0"),
+    ("resnet18", "/layer2/layer2.1/relu_1/Relu_output_0"),
+    ("resnet50", "/layer2/layer2.0/relu_2/Relu_output_0"),
+    ("squeezenet", "/features/features.4/Concat_output_0"),
+];
+
 fn check(engines: &[Box<dyn Engine>], net: &Net, file: &str) -> Vec<String> {
     let place = format!("{}/{file}", net.name);
     let graph = net.graph(file);
@@ -56,6 +67,14 @@ fn check(engines: &[Box<dyn Engine>], net: &Net, file: &str) -> Vec<String> {
     let expected = net.info["layer"][file].as_str().unwrap_or_default();
     if graph.value(layer).name != expected {
         wrong.push(format!("{place}: automatic layer {:?}, not {expected:?}", graph.value(layer).name));
+    }
+    let below = layer::automatic_below(&graph, image, &score).expect(&place);
+    let cells = |value| Grids::new(&graph, image).layer(value).map(|l| l.grid.iter().product::<usize>());
+    if let Some((_, expected)) = BELOW.iter().find(|(name, _)| *name == net.name) {
+        let name = &graph.value(below).name;
+        if cells(below) <= cells(layer) || (file == "legacy" && name != expected) {
+            wrong.push(format!("{place}: the layer below is {name:?}, not {expected:?}"));
+        }
     }
     let classes = net.array("classes");
     let (k, n) = (classes.data.len(), net.array("x").shape[0]);

@@ -81,7 +81,7 @@ pub fn compile(model: &Model, file: &ModelBytes, ask: &Compile) -> Result<Compil
     }
     let read = match (&ask.layer, ask.method.info().space.reads_layer()) {
         (_, false) => image,
-        (None, true) => layer::automatic(graph, image, model.score())?,
+        (None, true) => ask.method.automatic_layer(graph, image, model.score())?,
         (Some(name), true) => layer::find(graph, name)?,
     };
     let enlarge = Coordinates::from(ask.align);

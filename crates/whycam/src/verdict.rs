@@ -50,7 +50,9 @@ impl Verdict {
     pub fn advice(self) -> Option<&'static str> {
         match self {
             Verdict::Nan => Some("the map holds NaN or infinity: the network overflows on this input"),
-            Verdict::Blank => Some("the map is zero everywhere: no signal arrives at this layer"),
+            Verdict::Blank => {
+                Some("the map is zero everywhere, or no more than rounding: no signal arrives at this layer")
+            }
             Verdict::Constant => Some("the map has one value everywhere: nothing is located"),
             Verdict::AllNegative => Some(
                 "no cell is positive before the ReLU: nothing at this layer is what the method looks for; the option relu=off \

@@ -71,6 +71,11 @@ impl Formula {
         self.recipes().iter().any(|r| r.reduce.relu)
     }
 
+    /// Whether linear nodes share out a probability instead of sending their gradient.
+    pub fn is_excitation(&self) -> bool {
+        self.recipes().iter().any(|r| r.rules.linear != diff::LinearRule::Gradient)
+    }
+
     /// Whether a ReLU sends something else than its gradient.
     pub fn changes_relu(&self) -> bool {
         self.recipes().iter().any(|r| r.rules.relu != diff::ReluRule::Gradient)

@@ -29,24 +29,47 @@ pub fn layers(graph: &Graph, image: ValueId, score: &Score) -> Vec<Layer> {
 /// # Errors
 /// When there is none.
 pub fn automatic(graph: &Graph, image: ValueId, score: &Score) -> Result<ValueId> {
+    nearest(graph, image, score, false)
+}
+
+/// As [`automatic`], one resolution stage lower: the first such value below it whose grid has more cells; where there is
+/// none, that of [`automatic`].
+///
+/// # Errors
+/// As [`automatic`].
+pub fn automatic_below(graph: &Graph, image: ValueId, score: &Score) -> Result<ValueId> {
+    nearest(graph, image, score, true)
+}
+
+fn nearest(graph: &Graph, image: ValueId, score: &Score, below: bool) -> Result<ValueId> {
     let between = Between::new(graph, image, score.value);
     let grids = Grids::new(graph, image);
     let live = Live::new(graph, &grids.trace, &between.nodes, score.value);
     let mut learned = false;
+    let mut top: Option<Layer> = None;
     for &id in between.nodes.iter().rev() {
         let node = graph.node(id);
         for &value in node.outputs.iter().flatten() {
             let fits = learned && !is_copy(&node.op) && live.has_all_cells(value);
-            if fits && between.is_passed(graph, &live, value) && grids.layer(value).is_some() {
-                return Ok(value);
+            if !fits || !between.is_passed(graph, &live, value) {
+                continue;
+            }
+            let Some(layer) = grids.layer(value) else { continue };
+            let cells = |layer: &Layer| layer.grid.iter().product::<usize>();
+            match &top {
+                Some(top) if cells(&layer) <= cells(top) => {}
+                None if below => top = Some(layer),
+                _ => return Ok(value),
             }
         }
         learned |= is_learned(graph, node);
     }
-    Err(Error::unfit(
-        "no layer of the model has a grid that all of the image passes through",
-        "name one with --layer (see `whycam inspect`)",
-    ))
+    top.map(|layer| layer.value).ok_or_else(|| {
+        Error::unfit(
+            "no layer of the model has a grid that all of the image passes through",
+            "name one with --layer (see `whycam inspect`)",
+        )
+    })
 }
 
 /// Whether the op makes a smaller, larger or rearranged copy of its operand.

@@ -34,6 +34,18 @@ struct Asked {
     how: How,
 }
 
+impl Asked {
+    /// Judges a map. Of a probability of 1 that is shared out, no more than rounding is nothing: where the two sides of a
+    /// contrast cancel, `2⁻²³` bounds what is left in a cell.
+    fn verdict(&self, values: &[f32], range: [f32; 2], rectified: bool) -> Verdict {
+        let shares = matches!(&self.how, How::Formula(_, formula) if formula.is_excitation());
+        if shares && range.iter().all(|v| v.abs() <= f32::EPSILON) {
+            return Verdict::Blank;
+        }
+        Verdict::of(values, range, rectified)
+    }
+}
+
 /// How a map comes about.
 enum How {
     /// By a formula: the one of that index in the derived graph, or in a graph of its own where it is smoothed.
@@ -82,11 +94,11 @@ impl<'m> Explainer<'m> {
         }
         let mut asked = Vec::new();
         let (mut formulas, mut averaged, mut perturbations) = (Vec::new(), Vec::new(), Vec::new());
-        let layers = self::layers(model, question)?;
         for method in question.methods.iter().flat_map(Method::each) {
             let reads_layer = method.info().space.reads_layer();
-            let places: &[ValueId] = if reads_layer { &layers } else { &[model.image()] };
-            for &place in places {
+            let places =
+                if reads_layer { layers(model, &method, &question.layers)? } else { vec![model.image()] };
+            for place in places {
                 let ask = Ask { image: model.image(), layer: place, enlarge: question.align.into() };
                 let layer = if place == model.image() { INPUT } else { &graph.value(place).name };
                 let how = match method.info().kind {
@@ -235,7 +247,7 @@ impl<'m> Explainer<'m> {
                     sum: values.iter().map(|&v| f64::from(v)).sum(),
                     pre_relu_min: range[0],
                     pre_relu_max: range[1],
-                    verdict: Verdict::of(&values, range, rectified),
+                    verdict: asked.verdict(&values, range, rectified),
                     notes: self.notes(asked),
                     legend: match asked.how {
                         How::Formula(..) | How::Ensemble(..) => None,
@@ -291,19 +303,17 @@ fn finished(method: &Method, maps: Vec<Raw>) -> Vec<Raw> {
     maps.into_iter().map(one).collect()
 }
 
-fn layers(model: &Model, question: &Question) -> Result<Vec<ValueId>> {
-    if !question.methods.iter().any(|m| m.info().space.reads_layer()) {
-        return Ok(Vec::new());
-    }
+/// The layers that a method reads.
+fn layers(model: &Model, method: &Method, layers: &Layers) -> Result<Vec<ValueId>> {
     let (graph, image, score) = (model.graph(), model.image(), model.score());
-    Ok(match &question.layers {
-        Layers::Auto => vec![layer::automatic(graph, image, score)?],
+    Ok(match layers {
+        Layers::Auto => vec![method.automatic_layer(graph, image, score)?],
         Layers::All => layer::layers(graph, image, score).into_iter().map(|l| l.value).collect(),
         Layers::Named(names) => {
             let mut found = Vec::new();
             for name in names {
                 let value = match name.as_str() {
-                    "auto" => layer::automatic(graph, image, score)?,
+                    "auto" => method.automatic_layer(graph, image, score)?,
                     name => layer::find(graph, name)?,
                 };
                 if !found.contains(&value) {

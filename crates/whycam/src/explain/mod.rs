@@ -69,7 +69,7 @@ impl Default for Question {
 /// Which layers are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Layers {
-    /// The one that [`automatic`](whycam_graph::layer::automatic) finds.
+    /// For each method, its [`automatic_layer`](Method::automatic_layer).
     Auto,
     /// Every layer between the image and the score.
     All,

@@ -18,8 +18,8 @@ mod guided_grad_cam;
 mod hires_cam;
 mod integrated_gradients;
 mod layer_cam;
-mod occlusion;
 mod mwp;
+mod occlusion;
 mod option;
 pub(crate) mod perturbation;
 mod rise;
@@ -31,9 +31,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::Serialize;
-use whycam_graph::ValueId;
 use whycam_graph::derive::Formula;
+use whycam_graph::layer::{self, Score};
 use whycam_graph::op::Coordinates;
+use whycam_graph::{Graph, ValueId};
 
 pub use ensemble::Ensemble;
 use option::Chosen;
@@ -181,6 +182,24 @@ impl Method {
             | Kind::Finished(formula, _)
             | Kind::Ensemble(Ensemble { formula, .. }) => Some(formula(ask, self)),
             Kind::Perturbation(_) => None,
+        }
+    }
+
+    /// The layer that is read when none is named: [`layer::automatic`], and for excitation backprop, which tells classes
+    /// apart only below it, [`layer::automatic_below`].
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn automatic_layer(
+        &self,
+        graph: &Graph,
+        image: ValueId,
+        score: &Score,
+    ) -> whycam_graph::error::Result<ValueId> {
+        let anywhere = Ask { image, layer: image, enlarge: Coordinates::HalfPixel };
+        match self.formula(&anywhere) {
+            Some(formula) if formula.is_excitation() => layer::automatic_below(graph, image, score),
+            _ => layer::automatic(graph, image, score),
         }
     }
 
