@@ -67,7 +67,7 @@ def ask(path, file, side, engine, folder):
         seen = subject.inspect(path, *options)
         layers = {layer["name"]: layer for layer in seen["layers"]}
         auto = next((name for name, layer in layers.items() if layer["automatic"]), None)
-        file["opaque"] = seen["opaque"]
+        file["opaque"] = [node["node"] for node in seen["opaque"]]
     except subject.Refused as said:
         file["methods"] = [{"method": m, "cause": f"inspect: {said}"} for m in (GRAD_CAM, *RULES)]
         return []

@@ -37,7 +37,7 @@ struct Report {
     labels: usize,
     activations: Activations,
     /// Nodes that are not modelled: they run, but nothing is known of their gradients.
-    opaque: Vec<String>,
+    opaque: Vec<Unknown>,
     layers: Vec<Row>,
     methods: Vec<Possible>,
     /// Why the model cannot be explained as it is.
@@ -87,6 +87,13 @@ struct Row {
 }
 
 #[derive(Serialize)]
+struct Unknown {
+    node: String,
+    /// Whether it lies between the image and the score, so that it stops gradients; unknown when either is.
+    on_path: Option<bool>,
+}
+
+#[derive(Serialize)]
 struct Possible {
     method: &'static str,
     /// Why it cannot be asked of this model at the automatic layer.
@@ -121,7 +128,12 @@ pub fn run(args: &args::Inspect) -> Result<ExitCode, Fail> {
         None => Model::embedded_with(options),
         Some(about) => Model::with_about(&bytes, options, about),
     };
-    let mut report = Report::new(&graph, path_of(args.model.as_deref()), whycam::sha256(&bytes));
+    let mut report = Report::new(
+        &graph,
+        args.choice.output.as_deref(),
+        path_of(args.model.as_deref()),
+        whycam::sha256(&bytes),
+    );
     match &model {
         Ok(model) => report.add_model(model),
         Err(e) => report.problems.push(e.to_string()),
@@ -141,7 +153,7 @@ fn path_of(model: Option<&Path>) -> String {
 
 impl Report {
     /// What every graph has.
-    fn new(graph: &Graph, model: String, sha256: String) -> Report {
+    fn new(graph: &Graph, output: Option<&str>, model: String, sha256: String) -> Report {
         let header = graph.header();
         let port = |&id: &ValueId| {
             let value = graph.value(id);
@@ -154,7 +166,9 @@ impl Report {
         };
         let mut activations = Activations::default();
         let mut opaque = Vec::new();
-        for (_, node) in graph.nodes() {
+        let path = layer::image_input(graph)
+            .and_then(|image| Ok(layer::between(graph, image, layer::score(graph, output)?.value)));
+        for (id, node) in graph.nodes() {
             if diff::is_relu(graph, node) {
                 activations.relu += 1;
             } else if diff::is_smooth(graph, node) {
@@ -162,7 +176,8 @@ impl Report {
             }
             if let Op::Opaque(known) = &node.op {
                 let reason = known.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
-                opaque.push(format!("{}{reason}", node.place()));
+                let on_path = path.as_ref().ok().map(|path| path.contains(&id));
+                opaque.push(Unknown { node: format!("{}{reason}", node.place()), on_path });
             }
         }
         Report {
@@ -274,8 +289,13 @@ impl Report {
         }
         let Activations { relu, other } = self.activations;
         line("activations", &format!("{relu} of the ReLU family, {other} others"));
-        for node in &self.opaque {
-            line("not known", node);
+        for Unknown { node, on_path } in &self.opaque {
+            let matters = match on_path {
+                Some(true) => ", between the image and the score: it stops gradients",
+                Some(false) => ", not between the image and the score: it does not matter",
+                None => "",
+            };
+            line("not known", &format!("{node}{matters}"));
         }
         let (possible, refused): (Vec<&Possible>, Vec<&Possible>) =
             self.methods.iter().partition(|m| m.error.is_none());

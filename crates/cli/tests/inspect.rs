@@ -67,14 +67,19 @@ fn what_is_not_known_and_whether_it_matters() {
     let at = folder();
     small_model(&at.path().join("odd.onnx"), With::Unknown);
     let text = stdout(&whycam(at.path(), &["inspect", "odd.onnx"]).success());
-    assert!(text.contains("not known    node \"odd\" (Mystery)\n"), "{text}");
+    assert!(
+        text.contains(
+            "not known    node \"odd\" (Mystery), between the image and the score: it stops gradients\n"
+        ),
+        "{text}"
+    );
     assert!(text.contains("methods      grad-cam, cam, "), "{text}");
     assert!(text.contains("refused      guided-grad-cam, guided-backprop, gradient, deconvnet, "), "{text}");
     assert!(text.contains(": cannot differentiate through node \"odd\" (Mystery)"), "{text}");
     let report: Value =
         serde_json::from_str(&stdout(&whycam(at.path(), &["inspect", "odd.onnx", "--json"]).success()))
             .expect("JSON");
-    assert_eq!(report["opaque"], json!(["node \"odd\" (Mystery)"]));
+    assert_eq!(report["opaque"], json!([{"node": "node \"odd\" (Mystery)", "on_path": true}]));
     assert_eq!(report["methods"][0], json!({"method": "grad-cam", "error": null}));
     assert!(report["methods"][3]["error"].as_str().is_some_and(|e| e.contains("Mystery")));
     // Where the cells of an opaque node's result came from is not known, so it is no layer.

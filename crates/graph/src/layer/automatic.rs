@@ -90,7 +90,7 @@ fn is_learned(graph: &Graph, node: &Node) -> bool {
 }
 
 /// The nodes on a way from the image to the score, in order.
-pub(crate) fn between(graph: &Graph, image: ValueId, score: ValueId) -> Vec<NodeId> {
+pub fn between(graph: &Graph, image: ValueId, score: ValueId) -> Vec<NodeId> {
     Between::new(graph, image, score).nodes
 }
 

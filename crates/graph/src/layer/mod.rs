@@ -17,8 +17,7 @@ use crate::op::Op;
 use crate::shape::Dim;
 use crate::tensor::DType;
 
-pub(crate) use automatic::between;
-pub use automatic::{automatic, automatic_below, layers};
+pub use automatic::{automatic, automatic_below, between, layers};
 pub use fold::Fold;
 pub use names::find;
 pub use score::{Score, ScoreKind, score};
