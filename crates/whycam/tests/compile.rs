@@ -194,7 +194,10 @@ fn no_method_makes_the_file_much_larger() {
     let mut compiled = 0;
     for info in METHODS {
         let method = Method::from(*info);
-        let made = compile(&model, &file, &ask(&method.to_string(), Explained::Targets(vec![Target::TOP1])));
+        // Below it the bottlenecks are signed, where excitation backprop is not defined.
+        let layer = Some("head.relu6".to_owned());
+        let asked = Compile { layer, ..ask(&method.to_string(), Explained::Targets(vec![Target::TOP1])) };
+        let made = compile(&model, &file, &asked);
         match info.kind.is_compilable() {
             true => {
                 let made = made.unwrap_or_else(|e| panic!("{method}: {e}"));
