@@ -4,8 +4,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::numbers;
-use whycam::engine::{ENGINES, EngineOptions, engine};
+use common::{engines, numbers};
 use whycam::graph::engine::ModelBytes;
 use whycam::graph::{DType, Engine, Tensor};
 use whycam::image::{Photo, RgbImage};
@@ -13,13 +12,6 @@ use whycam::prep::{Prep, Resize};
 use whycam::{
     Compile, Explained, Explainer, METHODS, Method, Model, ModelOptions, Question, Target, compile,
 };
-
-/// rten, and ONNX Runtime when `ORT_DYLIB_PATH` names its library.
-fn engines() -> Vec<Box<dyn Engine>> {
-    let there = std::env::var_os("ORT_DYLIB_PATH").is_some_and(|path| !path.is_empty());
-    let names = ENGINES.iter().filter(|name| **name == "rten" || (there && **name == "ort"));
-    names.map(|name| engine(name, EngineOptions::default()).expect("an engine")).collect()
-}
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/nets").join(name)

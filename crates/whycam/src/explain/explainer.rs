@@ -163,18 +163,88 @@ impl<'m> Explainer<'m> {
         further: &[(String, Tensor)],
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Explanation> {
-        let model = self.model;
+        let answers = self.explain_batch(std::slice::from_ref(image), further, progress);
+        answers.into_iter().next().unwrap_or_else(|| Err(no_answer()))
+    }
+
+    /// How many images are worth giving to [`Explainer::explain_batch`] at once: [`Question::batch`], or the model's own
+    /// batch; one where a method fills its runs with copies of a single image.
+    pub fn batch(&self) -> usize {
+        let fills =
+            |asked: &Asked| asked.method.is_smoothed() || !matches!(asked.how, How::Formula(Some(_), _));
+        if self.asked.iter().any(fills) { 1 } else { self.model.input().batch.unwrap_or(self.batch).max(1) }
+    }
+
+    /// Explains images, each as if it were alone, but with up to [`Question::batch`] of them in a run, or as many as the
+    /// model's batch has. There is one answer for every image; one that fails does not fail the others.
+    ///
+    /// # Errors
+    /// As [`Explainer::explain`], for every image.
+    pub fn explain_batch(
+        &self,
+        images: &[Image],
+        further: &[(String, Tensor)],
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Vec<Result<Explanation>> {
+        let feed = Feed::new(self.model, further, self.batch);
+        let mut answers = Vec::with_capacity(images.len());
+        for images in images.chunks(feed.together()) {
+            let values: Vec<_> = images.iter().map(|image| self.values(image)).collect();
+            let sound: Vec<&[f32]> = values.iter().flatten().map(Vec::as_slice).collect();
+            let mut said = self.said(&feed, &sound).into_iter();
+            for values in values {
+                answers.push(values.and_then(|values| {
+                    let (said, time) = said.next().unwrap_or_else(|| Err(no_answer()))?;
+                    self.explained(&feed, &values, &said, time, progress)
+                }));
+            }
+        }
+        answers
+    }
+
+    /// The values of an image, all of them finite.
+    fn values(&self, image: &Image) -> Result<Vec<f32>> {
         let values = image.tensor.to_f32s();
+        let shape = self.model.input().shape();
+        if values.len() != shape.iter().product::<usize>() {
+            let what = format!("an image {:?} is not the model's {shape:?}", image.tensor);
+            return Err(Error::ask(what, "check how the tensor was prepared"));
+        }
         if image.tensor.dtype().is_float() && values.iter().any(|v| !v.is_finite()) {
             // Engines differ in what a ReLU makes of NaN, so a map would look sound.
             return Err(Error::ask("the input holds NaN or infinity", "check how the tensor was prepared"));
         }
-        let feed = Feed::new(model, further, self.batch);
-        let said = self.derived.run(&feed, model, &values, &self.given)?;
-        let Some(said) = said.into_iter().next() else {
-            return Err(Error::ask("the image has no row", "check how the tensor was prepared"));
-        };
-        let asking = Asking { model, feed: &feed, image: &values, classes: &said.classes, align: self.align };
+        Ok(values)
+    }
+
+    /// What the derived graph says to images in one run, and each one's share of the time; to each of them alone when that
+    /// fails, so that it fails for those alone whose fault it is.
+    fn said(&self, feed: &Feed<'_>, images: &[&[f32]]) -> Vec<Result<(Said, Duration)>> {
+        if images.is_empty() {
+            return Vec::new();
+        }
+        let before = feed.spent();
+        match self.derived.run(feed, self.model, &images.concat(), &self.given) {
+            Ok(said) => {
+                let share = (feed.spent() - before) / images.len() as u32;
+                said.into_iter().map(|said| Ok((said, share))).collect()
+            }
+            Err(_) if images.len() > 1 => images.iter().flat_map(|image| self.said(feed, &[image])).collect(),
+            Err(error) => vec![Err(error)],
+        }
+    }
+
+    /// The answer for one image, to which the derived graph said something in that time.
+    fn explained(
+        &self,
+        feed: &Feed<'_>,
+        image: &[f32],
+        said: &Said,
+        time: Duration,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Explanation> {
+        let before = feed.spent();
+        let asking = Asking { model: self.model, feed, image, classes: &said.classes, align: self.align };
         let mut maps = Vec::new();
         for asked in &self.asked {
             let mut told = |done, of| progress(Progress { method: &asked.name, done, of });
@@ -188,7 +258,7 @@ impl<'m> Explainer<'m> {
                 _ => self.maps(asked, &asking, &mut told)?,
             });
         }
-        Ok(self.answer(&said, &maps, feed.spent()))
+        Ok(self.answer(said, &maps, time + feed.spent() - before))
     }
 
     /// The maps of a method for an image, one for every class.
@@ -285,6 +355,10 @@ impl<'m> Explainer<'m> {
         }
         notes
     }
+}
+
+fn no_answer() -> Error {
+    Error::ask("the engine returned nothing for an image", "please report this")
 }
 
 /// The least and the greatest of some numbers.

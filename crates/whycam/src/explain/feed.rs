@@ -31,12 +31,18 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    fn of(output: &Tensor, rows: usize) -> Rows {
+    fn of(output: &Tensor, rows: usize) -> Result<Rows> {
+        if rows > 1 && output.shape().first() != Some(&rows) {
+            return Err(Error::ask(
+                format!("the model makes {output:?} of {rows} images, which is no row for each"),
+                "give --batch 1",
+            ));
+        }
         let shape = output.shape().get(1..).unwrap_or_default().to_vec();
         let values = output.to_f32s();
         let size = values.len() / rows.max(1);
         let shape = if shape.iter().product::<usize>() == size { shape } else { vec![size] };
-        Rows { values, shape }
+        Ok(Rows { values, shape })
     }
 
     /// The values for one image.
@@ -64,6 +70,21 @@ impl<'a> Feed<'a> {
     /// How many images a run takes at most.
     pub fn batch(&self) -> usize {
         self.batch
+    }
+
+    /// How many different images a run takes at most: one where a further input has rows of its own, so that it would matter
+    /// which row an image is.
+    pub fn together(&self) -> usize {
+        let graph = self.model.graph();
+        let shared = |(name, tensor): &(String, Tensor)| {
+            let shape = graph.find(name).and_then(|id| graph.value(id).shape.as_ref());
+            let first = shape.and_then(|shape| shape.0.first());
+            match first {
+                Some(Dim::Batch(_)) => shape.is_some_and(|shape| shape.at(1) == tensor.shape()),
+                first => first.and_then(|dim| dim.fixed()).is_none_or(|rows| rows == 1 || rows != self.batch),
+            }
+        };
+        if self.further.iter().all(shared) { self.batch } else { 1 }
     }
 
     /// How many images a run of `count` has: as many, or the model's fixed batch.
@@ -128,7 +149,7 @@ impl<'a> Feed<'a> {
         classes: &[usize],
     ) -> Result<Vec<Rows>> {
         let outputs = self.outputs(loaded, rows, given, classes)?;
-        Ok(outputs.iter().map(|output| Rows::of(output, rows)).collect())
+        outputs.iter().map(|output| Rows::of(output, rows)).collect()
     }
 
     /// A further input, repeated for every image of a run where it has a batch.

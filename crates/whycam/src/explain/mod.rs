@@ -38,7 +38,7 @@ pub struct Question {
     pub targets: Vec<Target>,
     /// How layers' maps are enlarged to the image.
     pub align: Align,
-    /// Most copies of an image that are run at once, which bounds memory; models with a fixed batch take that.
+    /// Most images, or copies of one, that are run at once, which bounds memory; models with a fixed batch take that.
     pub batch: usize,
 }
 
@@ -84,7 +84,7 @@ pub struct Explanation {
     pub top: Vec<Prediction>,
     /// The maps: for every target, every method at every layer.
     pub maps: Vec<Map>,
-    /// How long the engine ran.
+    /// How long the engine ran; an equal share where several images were run at once.
     pub time: Duration,
 }
 

@@ -1,11 +1,18 @@
 //! Small models, and their slow twin: scores and gradients in float64 by the naive interpreter.
 #![allow(dead_code, reason = "every test file uses a part")]
 
-use whycam::engine::{EngineOptions, engine};
+use whycam::engine::{ENGINES, EngineOptions, engine};
 use whycam::graph::op::{Conv, Gemm, UnaryFn, Window};
-use whycam::graph::{Build, DType, Dim, Header, N, NamedNode, Op, Shape, Tensor, ValueId, onnx};
+use whycam::graph::{Build, DType, Dim, Engine, Header, N, NamedNode, Op, Shape, Tensor, ValueId, onnx};
 use whycam::{Explainer, Image, Map, Model, ModelOptions, Question, Target};
 use whycam_interp::Array;
+
+/// rten, and ONNX Runtime when `ORT_DYLIB_PATH` names its library.
+pub fn engines() -> Vec<Box<dyn Engine>> {
+    let there = std::env::var_os("ORT_DYLIB_PATH").is_some_and(|path| !path.is_empty());
+    let names = ENGINES.iter().filter(|name| **name == "rten" || (there && **name == "ort"));
+    names.map(|name| engine(name, EngineOptions::default()).expect("an engine")).collect()
+}
 
 /// A small model, and what it takes.
 pub struct Small {
