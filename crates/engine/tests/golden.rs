@@ -1,12 +1,12 @@
-//! What PyTorch autograd, and pytorch-grad-cam, say of small networks, against what derived graphs compute in an engine:
-//! every file of every exporter, every method, several classes at once.
+//! What PyTorch autograd, pytorch-grad-cam and the formulas of excitation backprop say of small networks, against what
+//! derived graphs compute in an engine: every file of every exporter, every method, several classes at once.
 
 mod common;
 
 use common::{Net, engines, nets, relative_l2};
 use whycam_engine::load;
 use whycam_graph::derive::{Classes, Formula, Part, Recipe, Reduce, TARGET, Weights, derive};
-use whycam_graph::diff::{ReluRule, Rules};
+use whycam_graph::diff::{LinearRule, ReluRule, Rules};
 use whycam_graph::layer::{self, Grids};
 use whycam_graph::op::Coordinates;
 use whycam_graph::{Engine, Tensor, ValueId};
@@ -16,6 +16,21 @@ const TOLERANCE: f64 = 1e-4;
 
 fn signal(image: ValueId, relu: ReluRule) -> Recipe {
     Recipe { read_at: image, rules: Rules { relu, ..Rules::default() }, reduce: Reduce::SIGNAL }
+}
+
+fn excitation(read_at: ValueId, contrastive: bool) -> Formula {
+    let rules = Rules { linear: LinearRule::Excitation { contrastive }, ..Rules::default() };
+    Formula::Single(Recipe { read_at, rules, reduce: Reduce::excitation(false) })
+}
+
+/// MWP and c-MWP at the automatic layer and one stage below it.
+fn excitations(layer: ValueId, below: ValueId) -> [(&'static str, Formula); 4] {
+    [
+        ("mwp", excitation(layer, false)),
+        ("c_mwp", excitation(layer, true)),
+        ("mwp_below", excitation(below, false)),
+        ("c_mwp_below", excitation(below, true)),
+    ]
 }
 
 fn formulas(image: ValueId, layer: ValueId) -> Vec<(&'static str, Formula)> {
@@ -79,7 +94,10 @@ fn check(engines: &[Box<dyn Engine>], net: &Net, file: &str) -> Vec<String> {
     let classes = net.array("classes");
     let (k, n) = (classes.data.len(), net.array("x").shape[0]);
     let target: Vec<i64> = (0..n).flat_map(|_| classes.data.iter().map(|&c| c as i64)).collect();
-    let asked = formulas(image, layer);
+    let mut asked = formulas(image, layer);
+    if net.arrays.contains_key("c_mwp_below") {
+        asked.extend(excitations(layer, below));
+    }
     let list: Vec<Formula> = asked.iter().map(|(_, f)| *f).collect();
     let derived = derive(&graph, image, &score, Classes { top: 0, given: k }, &list)
         .unwrap_or_else(|e| panic!("{place}: {e}"));
@@ -110,15 +128,17 @@ fn check(engines: &[Box<dyn Engine>], net: &Net, file: &str) -> Vec<String> {
 #[test]
 fn derived_graphs_agree_with_pytorch() {
     let mut wrong = Vec::new();
-    let (mut checked, mut cams) = (0, 0);
+    let (mut checked, mut cams, mut excited) = (0, 0, 0);
     let engines = engines();
     for net in nets() {
         cams += usize::from(net.arrays.contains_key("hires_cam"));
+        excited += usize::from(net.arrays.contains_key("c_mwp_below"));
         for file in net.files() {
             checked += 1;
             wrong.extend(check(&engines, &net, &file));
         }
     }
     assert!(checked > 60 && cams >= 24, "only {checked} files, and {cams} networks with cams.npz");
+    assert_eq!(excited, 5, "networks with excitation.npz");
     assert!(wrong.is_empty(), "{} outputs of {checked} files:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use whycam_graph::derive::{Classes, TARGET, derive};
+use whycam_graph::diff::{LinearRule, Rules};
 use whycam_graph::engine::ModelBytes;
 use whycam_graph::onnx::{self, Graft};
 use whycam_graph::op::{Coordinates, Op, Range, ReduceKind, Resize, ResizeMode, UnaryFn};
@@ -95,8 +96,7 @@ pub fn compile(model: &Model, file: &ModelBytes, ask: &Compile) -> Result<Compil
     };
     let layer = (read != image).then(|| graph.value(read).name.clone());
     let mut metadata = metadata(file, ask, layer.as_deref());
-    let rules: Vec<String> =
-        formula.recipes().iter().map(|r| format!("relu={:?}", r.rules.relu).to_lowercase()).collect();
+    let rules: Vec<String> = formula.recipes().iter().map(|recipe| rules(recipe.rules)).collect();
     metadata.insert("whycam.rules".into(), rules.join(","));
     if let Some(prep) = &ask.prep {
         metadata.insert("whycam.prep".into(), prep.of_bytes().to_string());
@@ -216,6 +216,15 @@ fn heat(b: &mut Build, model: &Model, map: ValueId, range: ValueId, enlarge: Coo
     let nothing = b.scale(least, 0.0)?;
     let nothing = b.emit(Op::Unsqueeze { axes: vec![3] }, &[nothing])?;
     Ok(b.add(scaled, nothing)?)
+}
+
+/// Rules in words: that of linear nodes where it is excitation, which asks no ReLU for its rule; else that of ReLUs.
+fn rules(rules: Rules) -> String {
+    match rules.linear {
+        LinearRule::Gradient => format!("relu={:?}", rules.relu).to_lowercase(),
+        LinearRule::Excitation { contrastive: false } => "linear=excitation".to_owned(),
+        LinearRule::Excitation { contrastive: true } => "linear=contrastive-excitation".to_owned(),
+    }
 }
 
 /// What the file says of how it came about.

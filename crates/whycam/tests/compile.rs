@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use common::{engines, numbers};
 use whycam::graph::engine::ModelBytes;
-use whycam::graph::{DType, Engine, Tensor};
+use whycam::graph::{DType, Engine, Tensor, onnx};
 use whycam::image::{Photo, RgbImage};
 use whycam::prep::{Prep, Resize};
 use whycam::{
@@ -176,6 +176,21 @@ fn blank_maps_are_0_and_infinite_ones_nan() {
         let heat = |x: &Tensor| run(engine.as_ref(), &made.bytes, &[(name, x.clone())])[2].to_f32s();
         assert!(heat(&nothing).iter().all(|&v| v == 0.0), "{}", engine.name());
         assert!(heat(&endless).iter().all(|v| v.is_nan()), "{}", engine.name());
+    }
+}
+
+#[test]
+fn the_file_names_the_rules() {
+    let (model, file) = opened("alexnet/legacy.onnx");
+    for (method, rules) in [
+        ("grad-cam", "relu=gradient"),
+        ("guided-grad-cam", "relu=guided,relu=gradient"),
+        ("mwp", "linear=excitation"),
+        ("c-mwp", "linear=contrastive-excitation"),
+    ] {
+        let made = compile(&model, &file, &ask(method, Explained::Input(1))).expect(method);
+        let graph = onnx::read(&made.bytes, &onnx::ReadOptions::default()).expect(method);
+        assert_eq!(graph.header().metadata["whycam.rules"], rules);
     }
 }
 

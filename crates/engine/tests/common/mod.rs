@@ -14,13 +14,16 @@ use whycam_graph::{Graph, Tensor};
 
 pub use engines::engines;
 
-/// One network, with the arrays of its `numbers.npz`, and of its `cams.npz` if it has one.
+/// One network, with the arrays of its `numbers.npz`, and of those in [`MORE`] that it has.
 pub struct Net {
     pub name: String,
     pub folder: PathBuf,
     pub arrays: HashMap<String, Array>,
     pub info: serde_json::Value,
 }
+
+/// Files of arrays that some networks have.
+const MORE: [&str; 2] = ["cams.npz", "excitation.npz"];
 
 /// An array of any type as float64.
 #[derive(Clone, Debug)]
@@ -53,8 +56,9 @@ pub fn nets() -> Vec<Net> {
 fn net(folder: PathBuf) -> Net {
     let info = fs::read_to_string(folder.join("info.json")).expect("info.json");
     let mut arrays = HashMap::new();
-    for file in ["numbers.npz", "cams.npz"].map(|name| folder.join(name)).iter().filter(|f| f.is_file()) {
-        let mut npz = npyz::npz::NpzArchive::open(file).expect("readable");
+    let files = ["numbers.npz"].into_iter().chain(MORE).map(|name| folder.join(name));
+    for file in files.filter(|file| file.is_file()) {
+        let mut npz = npyz::npz::NpzArchive::open(&file).expect("readable");
         let names: Vec<String> = npz.array_names().map(str::to_owned).collect();
         for name in names {
             let npy = npz.by_name(&name).expect("readable").expect("listed");

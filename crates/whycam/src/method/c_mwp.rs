@@ -2,8 +2,9 @@
 //!
 //! The last linear layer sends `P − P̄`, `P̄` through its negated weights with a normaliser of its own; then as MWP, and
 //! `L = max(0, Σₖ Pₖ)`; without the ReLU the map adds up to 0 (Zhang et al. 2016 and 2018, arXiv 1608.00507, §3.3).
-//! Without a name the layer is one resolution stage below Grad-CAM's: directly below the last weights both sides of the
-//! contrast have the same sum in every cell, so what is left there is rounding, and the map is called blank.
+//! Without a name the layer is one resolution stage below Grad-CAM's. Where the last weights are a 1×1 convolution that
+//! makes a map for every class (SqueezeNet), both sides of the contrast have the same sum in every cell directly below it,
+//! so what is left there is rounding, and the map is called blank; behind a global average they differ there already.
 //! It is refused where activations are signed. The authors call the method patent-pending in the README of their code.
 //!
 //! ```no_run
