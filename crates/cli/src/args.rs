@@ -126,9 +126,10 @@ pub struct Explain {
     /// Threads [default: as many as the machine runs at once].
     #[arg(long, value_name = "N", help_heading = "Model")]
     pub threads: Option<NonZeroUsize>,
-    /// Most copies of an image that are run at once by methods that need many; more take more memory.
-    #[arg(long, value_name = "N", help_heading = "Model", default_value = "8")]
-    pub batch: NonZeroUsize,
+    /// Most images that are run at once: different ones, or copies of one for methods that need many; more take more memory
+    /// [default: 8, fewer for a model's image of more than 384×384].
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    pub batch: Option<NonZeroUsize>,
 
     /// What to explain: top1, top:K, class:INDEX or class:NAME.
     #[arg(
@@ -175,6 +176,9 @@ pub struct Explain {
     /// Also write each map as computed, not normalised and at the size of its layer, as .npy.
     #[arg(long, help_heading = "Output")]
     pub raw: bool,
+    /// Write no pictures: the numbers alone, and the arrays with --raw.
+    #[arg(long, help_heading = "Output")]
+    pub no_pictures: bool,
     /// Start result files anew, also those of another model or image.
     #[arg(long, help_heading = "Output")]
     pub force: bool,

@@ -14,7 +14,7 @@ pub struct Console {
     /// Whether there is a terminal to see progress.
     watched: bool,
     bars: MultiProgress,
-    inputs: ProgressBar,
+    images: ProgressBar,
     copies: ProgressBar,
 }
 
@@ -26,16 +26,16 @@ impl Console {
             json,
             watched: !quiet && io::stderr().is_terminal(),
             bars: MultiProgress::new(),
-            inputs: ProgressBar::hidden(),
+            images: ProgressBar::hidden(),
             copies: ProgressBar::hidden(),
         }
     }
 
-    /// Shows a progress bar over so many inputs, if there are several and a terminal to see it.
-    pub fn expect(&mut self, inputs: usize) {
-        if inputs > 1 && self.watched {
-            self.inputs = self.bars.add(bar("{bar:32} {pos}/{len}, {eta} left"));
-            self.inputs.set_length(inputs as u64);
+    /// Shows a progress bar over so many images, if there are several and a terminal to see it.
+    pub fn start(&mut self, images: usize) {
+        if images > 1 && self.watched {
+            self.images = self.bars.add(bar("{bar:32} {pos}/{len}, {per_sec}, {eta} left"));
+            self.images.set_length(images as u64);
         }
         if self.watched {
             self.copies = self.bars.add(bar("{bar:32} {pos}/{len}, {per_sec}, {eta} left  {msg}"));
@@ -56,12 +56,17 @@ impl Console {
         }
     }
 
-    /// One input is done.
-    pub fn step(&self) {
-        self.inputs.inc(1);
+    /// There are so many images more than was said.
+    pub fn expect(&self, more: usize) {
+        self.images.inc_length(more as u64);
     }
 
-    /// A progress bar over the steps of one input, where a terminal is there to see it.
+    /// One image is done.
+    pub fn step(&self) {
+        self.images.inc(1);
+    }
+
+    /// A progress bar over the steps of one image, where a terminal is there to see it.
     pub fn steps(&self, title: &str) -> ProgressBar {
         if self.quiet || !io::stderr().is_terminal() {
             return ProgressBar::hidden();
@@ -71,9 +76,9 @@ impl Console {
         bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
     }
 
-    /// All inputs are done.
+    /// All images are done.
     pub fn end(&self) {
-        self.inputs.finish_and_clear();
+        self.images.finish_and_clear();
         self.copies.finish_and_clear();
     }
 

@@ -1,29 +1,37 @@
 //! `whycam explain`: photos in, maps out.
 
-use std::cell::Cell;
-use std::fs::{self, File};
-use std::path::Path;
-use std::process::ExitCode;
+mod read;
+mod stages;
+mod write;
 
-use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
 use whycam::engine::{EngineOptions, engine};
 use whycam::graph::{Engine, Tensor};
-use whycam::image::Photo;
 use whycam::sanity::{self, Check, Sanity};
-use whycam::{Explainer, Explanation, Image, Layers, Map, Model, ModelOptions, Origin, Question};
+use whycam::{Explainer, Image, Layers, Model, ModelOptions, Origin, Question};
 
+use self::read::Job;
+use self::write::{Answered, title};
 use crate::args::Explain;
 use crate::console::Console;
 use crate::fail::Fail;
-use crate::inputs::{self, Input};
-use crate::out::{self, Place, Show, percent};
-use crate::record::{self, EngineFacts, Entry, Facts, InputFacts, ModelFacts, hex};
-use crate::{further, npy};
+use crate::further;
+use crate::inputs;
+use crate::out::{Place, Show};
+use crate::record::{EngineFacts, Facts, InputFacts, ModelFacts};
+
+/// Most pixels of the images in a run, unless `--batch` says otherwise: eight images of 384 × 384.
+const MOST_PIXELS: usize = 8 * 384 * 384;
 
 /// Explains every input.
 ///
 /// # Errors
-/// When the question cannot be asked. An input that fails is reported, and makes the exit code 1.
+/// When the question cannot be asked. An image that fails is reported, and makes the exit code 1.
 pub fn run(args: &Explain) -> Result<ExitCode, Fail> {
     let mut console = Console::new(args.quiet, args.json);
     let options = EngineOptions { threads: args.threads, device: args.device };
@@ -38,7 +46,7 @@ pub fn run(args: &Explain) -> Result<ExitCode, Fail> {
         layers,
         targets: args.target.clone(),
         align: args.align,
-        batch: args.batch.get(),
+        batch: args.batch.map_or_else(|| batch(&model), NonZeroUsize::get),
     };
     let asked = question.clone();
     let explainer = Explainer::new(&model, engine.as_ref(), &question)?;
@@ -56,7 +64,9 @@ pub fn run(args: &Explain) -> Result<ExitCode, Fail> {
     for fail in &missing {
         console.error(fail);
     }
-    console.expect(inputs.len());
+    console.start(inputs.len());
+    // A sanity check takes long: its results are not kept back for the rest of a batch.
+    let batch = if args.sanity { 1 } else { explainer.batch() };
     let session = Session {
         args,
         console,
@@ -64,26 +74,35 @@ pub fn run(args: &Explain) -> Result<ExitCode, Fail> {
         engine: facts,
         explainer,
         further,
-        noted: Cell::new(false),
+        batch,
+        show: Show {
+            colormap: args.colormap,
+            opacity: args.opacity,
+            align: args.align,
+            pictures: !args.no_pictures,
+            raw: args.raw,
+        },
+        noted: AtomicBool::new(false),
         sanity: args.sanity.then_some((engine.as_ref(), &asked)),
     };
-    let mut failed = missing.len();
-    for input in &inputs {
-        if let Err(fail) = session.input(input) {
-            session.console.error(&fail.at(input.path.display()));
-            failed += 1;
-        }
-        session.console.step();
-    }
+    let (start, mut explained, mut all) = (Instant::now(), 0, missing.len());
+    let write = |batch: Vec<_>| {
+        all += batch.len();
+        explained += session.write(batch);
+    };
+    stages::stages(session.batches(&inputs), |batch| session.answers(batch), write);
     session.console.end();
-    if failed == 0 {
-        return Ok(ExitCode::SUCCESS);
-    }
-    let all = inputs.len() + missing.len();
     if all > 1 {
-        session.console.note(&format!("{failed} of {all} inputs failed"));
+        session.console.note(&summary(explained, all - explained, start.elapsed().as_secs_f64()));
     }
-    Ok(ExitCode::from(Fail::INPUT))
+    Ok(if explained == all { ExitCode::SUCCESS } else { ExitCode::from(Fail::INPUT) })
+}
+
+/// How many images fared how, in so many seconds.
+fn summary(explained: usize, failed: usize, seconds: f64) -> String {
+    let failures = if failed == 0 { String::new() } else { format!(", {failed} failed") };
+    let rate = explained as f64 / seconds.max(1e-9);
+    format!("{explained} explained{failures} in {seconds:.1} s, {rate:.1} images a second")
 }
 
 fn layers(names: &[String]) -> Result<Layers, Fail> {
@@ -117,6 +136,11 @@ fn model(args: &Explain) -> Result<Model, Fail> {
     }
 }
 
+/// How many images are run at once where nobody says.
+fn batch(model: &Model) -> usize {
+    (MOST_PIXELS / (model.input().height * model.input().width).max(1)).clamp(1, 8)
+}
+
 fn path_of(args: &Explain) -> String {
     args.model.as_ref().map_or("embedded".to_owned(), |path| path.display().to_string())
 }
@@ -148,7 +172,7 @@ fn announce(
     }
 }
 
-/// Everything that is ready when the first image comes.
+/// Everything that is ready when the first image comes. Images pass through it in three [`stages`](stages::stages).
 struct Session<'a> {
     args: &'a Explain,
     console: Console,
@@ -156,98 +180,38 @@ struct Session<'a> {
     engine: EngineFacts<'a>,
     explainer: Explainer<'a>,
     further: Vec<(String, Tensor)>,
+    /// How many images are run at once.
+    batch: usize,
+    show: Show,
     /// Whether the notes, which are the same for every image, were told.
-    noted: Cell<bool>,
+    noted: AtomicBool,
     /// The engine and the question again, for the sanity check.
     sanity: Option<(&'a dyn Engine, &'a Question)>,
 }
 
 impl Session<'_> {
-    /// Explains a photo, or every row of an array.
-    fn input(&self, input: &Input) -> Result<(), Fail> {
-        let bytes = fs::read(&input.path).map_err(|e| Fail::read(&input.path, &e))?;
-        let sha256 = hex(&Sha256::digest(&bytes));
-        let path = input.path.display().to_string();
-        let facts = InputFacts { path, sha256: &sha256, width: None, height: None, row: None };
-        let named_npy = input.path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npy"));
-        if named_npy || npy::is_npy(&bytes) {
-            let array = npy::read(&bytes)?;
-            drop(bytes);
-            return self.rows(input, &array, &facts);
-        }
-        let photo = Photo::decode(&bytes)?;
-        drop(bytes);
-        let facts = InputFacts { width: Some(photo.width()), height: Some(photo.height()), ..facts };
-        self.image(&input.stem, &self.model.prepare(photo)?, facts)
-    }
-
-    fn rows(&self, input: &Input, array: &Tensor, facts: &InputFacts<'_>) -> Result<(), Fail> {
-        let values = array.to_f32s();
-        let row_shape: Vec<usize> = [1].into_iter().chain(array.shape().iter().copied().skip(1)).collect();
-        let rows = values.chunks_exact(row_shape.iter().product::<usize>().max(1));
-        let single = rows.len() == 1;
-        if rows.len() == 0 {
-            return Err(Fail::input("the array has no rows", "its first axis is the number of images"));
-        }
-        for (row, values) in rows.enumerate() {
-            let stem = if single { input.stem.clone() } else { format!("{}-{row}", input.stem) };
-            for image in self.model.rows(&row_shape, values)? {
-                self.image(&stem, &image, InputFacts { row: Some(row), ..facts.clone() })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Explains one image and writes its files.
-    fn image(&self, stem: &str, image: &Image, input: InputFacts<'_>) -> Result<(), Fail> {
-        let (args, model) = (self.args, self.model);
-        let place = Place { out: &args.out, stem: stem.to_owned() };
-        let row = input.row.map_or(String::new(), |row| format!(", row {row}"));
-        let title = format!("{}{row}", input.path);
-        let name =
-            format!("{}{row}", Path::new(&input.path).file_name().unwrap_or_default().to_string_lossy());
-        let facts = Facts {
-            whycam: env!("CARGO_PKG_VERSION"),
-            model: ModelFacts {
-                path: path_of(args),
-                sha256: model.sha256(),
-                size: [model.input().height, model.input().width],
-                output: &model.graph().value(model.score().output).name,
-            },
-            engine: self.engine.clone(),
-            prep: image.photo.as_ref().and_then(|_| model.prep()).map(|(prep, _)| prep.to_string()),
-            input,
+    /// The second stage: explains a batch.
+    fn answers(&self, batch: Vec<Result<(Job, Image), Fail>>) -> Vec<Result<Answered, Fail>> {
+        let mut images = Vec::new();
+        let mut alone = |(job, image)| {
+            images.push(image);
+            job
         };
-        let record = place.path(&place.record());
-        let kept = record::kept(&record, &facts, args.force)?;
-
-        let answer = self
-            .explainer
-            .explain_with(image, &self.further, &mut |progress| self.console.progress(progress))?;
-        let show = Show { colormap: args.colormap, opacity: args.opacity, align: args.align, raw: args.raw };
-        let files = place.write(&name, image, &answer, &kept, show)?;
-        let milliseconds = (answer.time.as_secs_f64() * 1e6).round() / 1e3;
-        let written: Vec<String> =
-            files.iter().flat_map(|f| [Some(f.overlay.clone()), f.raw.clone()]).flatten().collect();
-        let mut checked = self.sanity(image, &title)?;
-        if let Some(found) = &checked {
-            place.write_curves(&answer, found)?;
-        }
-        let told: Vec<String> = checked.iter().flatten().map(judged).collect();
-        let curves = checked.as_ref().map(|_| place.curves());
-        let entries = answer.maps.iter().zip(files).map(|(map, files)| {
-            let sanity = checked.as_mut().filter(|found| !found.is_empty()).map(|found| found.remove(0));
-            Entry { map, milliseconds, files, sanity }
-        });
-        let [pretty, line] = record::write(&facts, &answer.top, kept, entries.collect())?;
-        out::save(&record, format!("{pretty}\n").as_bytes())?;
-
-        self.console.json(&line)?;
-        let names = [place.sheet()].into_iter().chain(written).chain(curves).chain([place.record()]);
-        let names = names.map(|name| place.path(&name).display().to_string());
-        self.console.result(&self::told(&title, &answer, &told, names))?;
-        self.warn(&title, &answer);
-        Ok(())
+        let jobs: Vec<Result<Job, Fail>> = batch.into_iter().map(|read| read.map(&mut alone)).collect();
+        let mut progress = |progress: whycam::Progress<'_>| self.console.progress(progress);
+        let answers = self.explainer.explain_batch(&images, &self.further, &mut progress);
+        let mut answers = images.into_iter().zip(answers);
+        let answered = |job: Result<Job, Fail>| {
+            let job = job?;
+            let (image, answer) =
+                answers.next().ok_or_else(|| Fail::input("there is no answer", "please report this"))?;
+            let title = title(&job.input);
+            let at = |fail: Fail| fail.at(&title);
+            let answer = answer.map_err(|e| at(e.into()))?;
+            let sanity = self.sanity(&image, &title).map_err(at)?;
+            Ok(Answered { job, image, answer, sanity })
+        };
+        jobs.into_iter().map(answered).collect()
     }
 
     /// The sanity check of every map, if it was asked for.
@@ -264,50 +228,26 @@ impl Session<'_> {
         Ok(Some(found?))
     }
 
-    /// Says what is odd about the maps.
-    fn warn(&self, title: &str, answer: &Explanation) {
-        let which = |map: &Map| format!("{} of {} at {}", map.method, map.target, map.layer);
-        for map in &answer.maps {
-            if let Some(advice) = map.verdict.advice() {
-                self.console.note(&format!("warning: {title}: {}: {advice}", which(map)));
-            }
-        }
-        if !self.noted.replace(true) {
-            let meanings =
-                answer.maps.iter().flat_map(|m| m.notes.iter().filter_map(move |n| Some((m, meaning(n)?))));
-            for (map, meaning) in meanings {
-                self.console.note(&format!("warning: {}: {meaning}", which(map)));
-            }
+    /// Where the files of an image go.
+    fn place<'s>(&'s self, stem: &'s str) -> Place<'s> {
+        Place { out: &self.args.out, stem }
+    }
+
+    /// What all maps of an image have in common.
+    fn facts<'s>(&'s self, input: &'s InputFacts) -> Facts<'s> {
+        let model = self.model;
+        let prep = input.width.and_then(|_| model.prep());
+        Facts {
+            whycam: env!("CARGO_PKG_VERSION"),
+            model: ModelFacts {
+                path: path_of(self.args),
+                sha256: model.sha256(),
+                size: [model.input().height, model.input().width],
+                output: &model.graph().value(model.score().output).name,
+            },
+            engine: &self.engine,
+            prep: prep.map(|(prep, _)| prep.to_string()),
+            input,
         }
     }
-}
-
-/// What a note means to somebody who looks at the map; `None` when it changes nothing for them.
-fn meaning(note: &str) -> Option<&'static str> {
-    match note {
-        "rule-had-no-effect" => {
-            Some("the model has no ReLU for the method to act on: this is the plain gradient")
-        }
-        "rule-partly-applied" => Some("some activations are no ReLUs: they send their plain gradient"),
-        _ => None,
-    }
-}
-
-/// How a map fared in the sanity check.
-fn judged(sanity: &Sanity) -> String {
-    format!("  sanity  {} of {} at {} {}", sanity.method, sanity.target, sanity.layer, sanity.sentence)
-}
-
-/// The classes with the highest scores, how maps fared, and the files.
-fn told(title: &str, answer: &Explanation, judged: &[String], files: impl Iterator<Item = String>) -> String {
-    let top =
-        answer.top.iter().map(|p| format!("  {:>6}  {:>4}  {}", percent(p.probability), p.class, p.label));
-    let files = files.map(|file| format!("  → {file}"));
-    [title.to_owned()]
-        .into_iter()
-        .chain(top)
-        .chain(judged.iter().cloned())
-        .chain(files)
-        .collect::<Vec<_>>()
-        .join("\n")
 }

@@ -24,7 +24,7 @@ pub struct Place<'a> {
     /// `--out`.
     pub out: &'a Path,
     /// What their names begin with, below it.
-    pub stem: String,
+    pub stem: &'a str,
 }
 
 /// How maps are shown, and whether they are kept as arrays.
@@ -36,6 +36,8 @@ pub struct Show {
     pub opacity: f32,
     /// How maps are enlarged.
     pub align: Align,
+    /// Whether pictures are written.
+    pub pictures: bool,
     /// Whether arrays are written.
     pub raw: bool,
 }
@@ -48,17 +50,22 @@ impl Place<'_> {
 
     /// The name of the file that has all numbers.
     pub fn record(&self) -> String {
-        format!("{}.json", short_stem(&self.stem))
+        format!("{}.json", short_stem(self.stem))
+    }
+
+    /// Its path.
+    pub fn record_path(&self) -> PathBuf {
+        self.path(&self.record())
     }
 
     /// The name of the contact sheet.
     pub fn sheet(&self) -> String {
-        format!("{}.sheet.png", short_stem(&self.stem))
+        format!("{}.sheet.png", short_stem(self.stem))
     }
 
     /// The name of the curves of the sanity check.
     pub fn curves(&self) -> String {
-        format!("{}.sanity.png", short_stem(&self.stem))
+        format!("{}.sanity.png", short_stem(self.stem))
     }
 
     /// Writes the curves of the sanity check, one plot a map.
@@ -100,37 +107,41 @@ impl Place<'_> {
         kept: &[Value],
         show: Show,
     ) -> Result<Vec<Files>, Fail> {
-        let names = names(&short_stem(&self.stem), &answer.maps, kept);
-        let photo = image.photo.as_ref().map(|(photo, _)| -> Result<Panel, Fail> {
-            let size = format!("{}×{}", photo.width(), photo.height());
-            Ok(Panel {
-                picture: thumbnail(photo.rgb())?,
-                caption: vec![title.to_owned(), size],
-                warning: None,
-            })
-        });
-        let photo = photo.transpose()?;
-        let written: Result<Vec<(Panel, Files)>, Fail> =
-            answer.maps.par_iter().zip(names).map(|(map, name)| self.map(map, name, image, show)).collect();
-        let (maps, files): (Vec<Panel>, Vec<Files>) = written?.into_iter().unzip();
-        let (panels, columns) = arranged(photo, maps, per_target(&answer.maps));
-        save(&self.path(&self.sheet()), &encode_png(&sheet(&panels, columns)?)?)?;
+        let names = names(&short_stem(self.stem), &answer.maps, kept);
+        let maps = answer.maps.par_iter().zip(names);
+        let written: Result<Vec<(Option<Panel>, Files)>, Fail> =
+            maps.map(|(map, name)| self.map(map, &name, image, show)).collect();
+        let (maps, files): (Vec<Option<Panel>>, Vec<Files>) = written?.into_iter().unzip();
+        if show.pictures {
+            let photo = image.photo.as_ref().map(|(photo, _)| -> Result<Panel, Fail> {
+                let size = format!("{}×{}", photo.width(), photo.height());
+                let picture = thumbnail(photo.rgb())?;
+                Ok(Panel { picture, caption: vec![title.to_owned(), size], warning: None })
+            });
+            let maps = maps.into_iter().flatten().collect();
+            let (panels, columns) = arranged(photo.transpose()?, maps, per_target(&answer.maps));
+            save(&self.path(&self.sheet()), &encode_png(&sheet(&panels, columns)?)?)?;
+        }
         Ok(files)
     }
 
-    /// Writes the files of one map.
-    fn map(&self, map: &Map, name: String, image: &Image, show: Show) -> Result<(Panel, Files), Fail> {
-        let colormap = show.colormap.unwrap_or(map.style().colormap);
-        let style = OverlayStyle { colormap, opacity: show.opacity, align: show.align };
-        let picture = map.render(image, &style)?;
-        let mut files = Files { overlay: format!("{name}.png"), raw: None };
-        save(&self.path(&files.overlay), &encode_png(&picture)?)?;
-        if show.raw {
-            let raw = format!("{name}.npy");
-            save(&self.path(&raw), &npy::write(&map.shape, &map.values)?)?;
-            files.raw = Some(raw);
+    /// Writes the files of one map, and returns what the sheet shows of it.
+    fn map(&self, map: &Map, name: &str, image: &Image, show: Show) -> Result<(Option<Panel>, Files), Fail> {
+        let mut files = Files { overlay: None, raw: None };
+        let mut shown = None;
+        if show.pictures {
+            let colormap = show.colormap.unwrap_or(map.style().colormap);
+            let style = OverlayStyle { colormap, opacity: show.opacity, align: show.align };
+            let picture = map.render(image, &style)?;
+            let overlay = files.overlay.insert(format!("{name}.png"));
+            save(&self.path(overlay), &encode_png(&picture)?)?;
+            shown = Some(panel(map, thumbnail(&picture)?));
         }
-        Ok((panel(map, thumbnail(&picture)?), files))
+        if show.raw {
+            let raw = files.raw.insert(format!("{name}.npy"));
+            save(&self.path(raw), &npy::write(&map.shape, &map.values)?)?;
+        }
+        Ok((shown, files))
     }
 }
 
@@ -199,9 +210,9 @@ fn fresh(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
 fn names(stem: &str, maps: &[Map], kept: &[Value]) -> Vec<String> {
     let mut taken: HashMap<String, [String; 3]> = HashMap::new();
     for map in kept {
-        let overlay =
-            map.pointer("/files/overlay").and_then(Value::as_str).and_then(|name| name.strip_suffix(".png"));
-        if let (Some(name), [Some(method), Some(layer), Some(target)]) = (overlay, key_of(map)) {
+        let file = |kind: &str, ending| map["files"][kind].as_str()?.strip_suffix(ending);
+        let name = file("overlay", ".png").or_else(|| file("raw", ".npy"));
+        if let (Some(name), [Some(method), Some(layer), Some(target)]) = (name, key_of(map)) {
             taken.insert(name.to_lowercase(), [method, layer, target].map(str::to_owned));
         }
     }

@@ -19,16 +19,16 @@ pub struct Facts<'a> {
     /// The model.
     pub model: ModelFacts<'a>,
     /// What ran it last.
-    pub engine: EngineFacts<'a>,
+    pub engine: &'a EngineFacts<'a>,
     /// The image.
-    pub input: InputFacts<'a>,
+    pub input: &'a InputFacts,
     /// How the photo was prepared; absent for a prepared array.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prep: Option<String>,
 }
 
 /// A model, and what was chosen of it.
-#[derive(Clone, Serialize)]
+#[derive(Serialize)]
 pub struct ModelFacts<'a> {
     /// Its file, or `embedded`.
     pub path: String,
@@ -41,7 +41,7 @@ pub struct ModelFacts<'a> {
 }
 
 /// An engine.
-#[derive(Clone, Serialize)]
+#[derive(Serialize)]
 pub struct EngineFacts<'a> {
     /// Its name.
     pub name: &'a str,
@@ -57,12 +57,12 @@ pub struct EngineFacts<'a> {
 }
 
 /// An image.
-#[derive(Clone, Serialize)]
-pub struct InputFacts<'a> {
+#[derive(Clone, Default, Serialize)]
+pub struct InputFacts {
     /// Its file.
     pub path: String,
     /// SHA-256 of the file.
-    pub sha256: &'a str,
+    pub sha256: String,
     /// Width of the photo in pixels; absent for an array.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<u32>,
@@ -93,7 +93,8 @@ pub struct Entry<'a> {
 #[derive(Serialize)]
 pub struct Files {
     /// The map over the photo.
-    pub overlay: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<String>,
     /// The map as computed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raw: Option<String>,

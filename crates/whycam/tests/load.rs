@@ -29,6 +29,8 @@ const READABLE: [(&str, &[u8]); 12] = [
 fn every_form_shows_the_same_scene_upright() {
     for (name, bytes) in READABLE.iter().filter(|(name, _)| !name.starts_with("grey")) {
         let photo = Photo::decode(bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let pixels = u64::from(photo.width()) * u64::from(photo.height());
+        assert_eq!(Photo::pixels(bytes), Some(pixels), "{name}");
         assert_eq!((photo.width(), photo.height()), (32, 16), "{name}");
         let tolerance = if name.ends_with(".png") { 0 } else { 12 };
         for (x, y, expected) in

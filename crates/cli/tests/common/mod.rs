@@ -106,6 +106,8 @@ pub enum With {
     Bias,
     /// A node of an unknown kind before the layers.
     Unknown,
+    /// A batch of any size.
+    Batch,
 }
 
 /// Writes a model: a 1×1 convolution to 4 channels `features`, ReLU `layer`, the mean over space, and scores that are
@@ -117,8 +119,11 @@ pub fn small_model(path: &Path, with: With) {
     let mut build = Build::new(header);
     let shape = |dims: &[usize]| Shape(dims.iter().map(|&d| Dim::Fixed(d)).collect());
     let floats = |shape: &[usize], values: &[f32]| Tensor::f32(shape, values).expect("a tensor");
-    let image = build.input("image", DType::F32, shape(&[1, 3, 8, 8])).expect("new");
-    let mut value = image;
+    let mut images = shape(&[1, 3, 8, 8]);
+    if with == With::Batch {
+        images.0[0] = Dim::Batch(1);
+    }
+    let mut value = build.input("image", DType::F32, images).expect("new");
     if with == With::Unknown {
         // The protobuf of a node `odd`, of the operator `Mystery` in the domain `strangers`.
         let proto = b"\x1a\x03odd\x22\x07Mystery\x3a\x09strangers".to_vec();

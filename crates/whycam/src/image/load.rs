@@ -55,6 +55,13 @@ impl Photo {
         Photo::from_rgb(picture.into_rgb8())
     }
 
+    /// How many pixels a picture has by its header, which is all that is read; `None` where that is not understood.
+    pub fn pixels(bytes: &[u8]) -> Option<u64> {
+        let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().ok()?;
+        let (width, height) = reader.into_dimensions().ok()?;
+        Some(u64::from(width) * u64::from(height))
+    }
+
     /// Takes pixels that are in memory already.
     ///
     /// # Errors
