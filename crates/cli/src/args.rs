@@ -42,9 +42,10 @@ Files, for every image, in --out:
 In JSON `null` stands for a number that is NaN or infinite, and `files` are paths below --out.
 
 Exit code:
-  0  every input was explained
-  1  an input failed, and the others were explained; or a file is broken
-  2  the command line is wrong, or asks for what the model does not have
+  0    every image was explained
+  1    an image failed, and the others were explained; or a file is broken
+  2    the command line is wrong, or asks for what the model does not have
+  130  it was interrupted; --resume continues
 ";
 
 const COMPILE_EXAMPLES: &str = "\
@@ -179,6 +180,10 @@ pub struct Explain {
     /// Write no pictures: the numbers alone, and the arrays with --raw.
     #[arg(long, help_heading = "Output")]
     pub no_pictures: bool,
+    /// Continue a run that was interrupted: images whose files are there, of the same image, model and options, are not explained
+    /// again.
+    #[arg(long, help_heading = "Output")]
+    pub resume: bool,
     /// Start result files anew, also those of another model or image.
     #[arg(long, help_heading = "Output")]
     pub force: bool,

@@ -7,23 +7,28 @@ mod write;
 use std::fs::{self, File};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use sha2::{Digest, Sha256};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag::{register, register_conditional_shutdown};
 use whycam::engine::{EngineOptions, engine};
 use whycam::graph::{Engine, Tensor};
+use whycam::image::Colormap;
 use whycam::sanity::{self, Check, Sanity};
-use whycam::{Explainer, Image, Layers, Model, ModelOptions, Origin, Question};
+use whycam::{Explainer, Image, Layers, Model, ModelOptions, Origin, Progress, Question};
 
-use self::read::Job;
-use self::write::{Answered, title};
+use self::read::{Job, Step};
+use self::write::{Answered, Count, title};
 use crate::args::Explain;
 use crate::console::Console;
 use crate::fail::Fail;
 use crate::further;
 use crate::inputs;
 use crate::out::{Place, Show};
-use crate::record::{EngineFacts, Facts, InputFacts, ModelFacts};
+use crate::record::{self, EngineFacts, Facts, InputFacts, ModelFacts, hex};
 
 /// Most pixels of the images in a run, unless `--batch` says otherwise: eight images of 384 × 384.
 const MOST_PIXELS: usize = 8 * 384 * 384;
@@ -67,11 +72,13 @@ pub fn run(args: &Explain) -> Result<ExitCode, Fail> {
     console.start(inputs.len());
     // A sanity check takes long: its results are not kept back for the rest of a batch.
     let batch = if args.sanity { 1 } else { explainer.batch() };
+    let options = digest(args, &model, &facts, &further)?;
     let session = Session {
         args,
         console,
         model: &model,
         engine: facts,
+        options,
         explainer,
         further,
         batch,
@@ -83,26 +90,55 @@ pub fn run(args: &Explain) -> Result<ExitCode, Fail> {
             raw: args.raw,
         },
         noted: AtomicBool::new(false),
+        interrupted: interruption(),
         sanity: args.sanity.then_some((engine.as_ref(), &asked)),
     };
-    let (start, mut explained, mut all) = (Instant::now(), 0, missing.len());
-    let write = |batch: Vec<_>| {
-        all += batch.len();
-        explained += session.write(batch);
-    };
+    let (start, mut count) = (Instant::now(), Count { failed: missing.len(), ..Count::default() });
+    let write = |batch| session.write(batch, &mut count);
     stages::stages(session.batches(&inputs), |batch| session.answers(batch), write);
     session.console.end();
-    if all > 1 {
-        session.console.note(&summary(explained, all - explained, start.elapsed().as_secs_f64()));
+    if count.explained + count.finished + count.failed > 1 {
+        session.console.note(&count.told(start.elapsed().as_secs_f64()));
     }
-    Ok(if explained == all { ExitCode::SUCCESS } else { ExitCode::from(Fail::INPUT) })
+    if session.interrupted.load(Ordering::Relaxed) {
+        session.console.note("interrupted: the same command with --resume continues");
+        return Ok(ExitCode::from(Fail::INTERRUPTED));
+    }
+    Ok(if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(Fail::INPUT) })
 }
 
-/// How many images fared how, in so many seconds.
-fn summary(explained: usize, failed: usize, seconds: f64) -> String {
-    let failures = if failed == 0 { String::new() } else { format!(", {failed} failed") };
-    let rate = explained as f64 / seconds.max(1e-9);
-    format!("{explained} explained{failures} in {seconds:.1} s, {rate:.1} images a second")
+/// A flag that is raised by Ctrl-C or a request to end, at which images that are begun are finished; a second one ends the
+/// program at once, with every file whole all the same.
+fn interruption() -> Arc<AtomicBool> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // Where they cannot be had, the program ends at the first.
+        let _ = register_conditional_shutdown(signal, Fail::INTERRUPTED.into(), Arc::clone(&flag));
+        let _ = register(signal, Arc::clone(&flag));
+    }
+    flag
+}
+
+/// A digest of what maps and pictures depend on, beside the model, the image, its preparation, and what is asked.
+fn digest(
+    args: &Explain,
+    model: &Model,
+    engine: &EngineFacts<'_>,
+    further: &[(String, Tensor)],
+) -> Result<String, Fail> {
+    let further: Vec<_> = further
+        .iter()
+        .map(|(name, tensor)| {
+            (name, tensor.dtype().to_string(), tensor.shape(), hex(&Sha256::digest(tensor.data())))
+        })
+        .collect();
+    let options = (
+        (env!("CARGO_PKG_VERSION"), engine.name, &engine.version, engine.device),
+        (args.align.name(), args.colormap.map(Colormap::name), args.opacity),
+        (model.labels(), further),
+    );
+    let text = serde_json::to_vec(&options).map_err(|e| record::no_json(&e))?;
+    Ok(hex(&Sha256::digest(text)))
 }
 
 fn layers(names: &[String]) -> Result<Layers, Fail> {
@@ -178,6 +214,8 @@ struct Session<'a> {
     console: Console,
     model: &'a Model,
     engine: EngineFacts<'a>,
+    /// The digest of the options.
+    options: String,
     explainer: Explainer<'a>,
     further: Vec<(String, Tensor)>,
     /// How many images are run at once.
@@ -185,33 +223,41 @@ struct Session<'a> {
     show: Show,
     /// Whether the notes, which are the same for every image, were told.
     noted: AtomicBool,
+    interrupted: Arc<AtomicBool>,
     /// The engine and the question again, for the sanity check.
     sanity: Option<(&'a dyn Engine, &'a Question)>,
 }
 
 impl Session<'_> {
     /// The second stage: explains a batch.
-    fn answers(&self, batch: Vec<Result<(Job, Image), Fail>>) -> Vec<Result<Answered, Fail>> {
-        let mut images = Vec::new();
-        let mut alone = |(job, image)| {
-            images.push(image);
-            job
-        };
-        let jobs: Vec<Result<Job, Fail>> = batch.into_iter().map(|read| read.map(&mut alone)).collect();
-        let mut progress = |progress: whycam::Progress<'_>| self.console.progress(progress);
+    fn answers(&self, batch: Vec<Result<Step<(Job, Image)>, Fail>>) -> Vec<Result<Step<Answered>, Fail>> {
+        let (mut images, mut steps) = (Vec::new(), Vec::new());
+        for step in batch {
+            steps.push(step.map(|step| match step {
+                Step::Finished(record) => Step::Finished(record),
+                Step::New((job, image)) => {
+                    images.push(image);
+                    Step::New(job)
+                }
+            }));
+        }
+        let mut progress = |progress: Progress<'_>| self.console.progress(progress);
         let answers = self.explainer.explain_batch(&images, &self.further, &mut progress);
         let mut answers = images.into_iter().zip(answers);
-        let answered = |job: Result<Job, Fail>| {
-            let job = job?;
-            let (image, answer) =
-                answers.next().ok_or_else(|| Fail::input("there is no answer", "please report this"))?;
+        let answered = |step: Result<Step<Job>, Fail>| {
+            let job = match step? {
+                Step::Finished(record) => return Ok(Step::Finished(record)),
+                Step::New(job) => job,
+            };
             let title = title(&job.input);
             let at = |fail: Fail| fail.at(&title);
+            let (image, answer) =
+                answers.next().ok_or_else(|| Fail::input("there is no answer", "please report this"))?;
             let answer = answer.map_err(|e| at(e.into()))?;
             let sanity = self.sanity(&image, &title).map_err(at)?;
-            Ok(Answered { job, image, answer, sanity })
+            Ok(Step::New(Answered { job, image, answer, sanity }))
         };
-        jobs.into_iter().map(answered).collect()
+        steps.into_iter().map(answered).collect()
     }
 
     /// The sanity check of every map, if it was asked for.
@@ -236,7 +282,7 @@ impl Session<'_> {
     /// What all maps of an image have in common.
     fn facts<'s>(&'s self, input: &'s InputFacts) -> Facts<'s> {
         let model = self.model;
-        let prep = input.width.and_then(|_| model.prep());
+        let prep = model.prep().filter(|_| input.row.is_none());
         Facts {
             whycam: env!("CARGO_PKG_VERSION"),
             model: ModelFacts {

@@ -18,6 +18,9 @@ impl Fail {
     /// Exit code when the command line asks for what there is not.
     pub const USAGE: u8 = 2;
 
+    /// Exit code after Ctrl-C, as shells give it.
+    pub const INTERRUPTED: u8 = 130;
+
     /// A wrong command line.
     pub fn usage(what: impl fmt::Display, hint: impl fmt::Display) -> Fail {
         Fail { code: Fail::USAGE, message: format!("{what}\nhint: {hint}") }

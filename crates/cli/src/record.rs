@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -82,6 +82,8 @@ pub struct Entry<'a> {
     pub map: &'a Map,
     /// How long the engine ran that made it, together with all other maps of the run.
     pub milliseconds: f64,
+    /// A digest of all options that it depends on, beside method, layer and target.
+    pub options: &'a str,
     /// Its files.
     pub files: Files,
     /// How it fared in the sanity check; absent when it was not asked for.
@@ -126,28 +128,84 @@ const SAME: [(&str, &str); 6] = [
     ("/prep", "another preparation"),
 ];
 
-/// The maps of an earlier run, which stay in the record; none with `force`.
+/// What an earlier run left of an image.
+pub enum Earlier {
+    /// All that is asked for: the record.
+    Finished(Value),
+    /// Maps that stay in the record.
+    Kept(Vec<Value>),
+}
+
+/// What an earlier run must have left of an image for there to be nothing more to do.
+pub struct Wanted<'a> {
+    /// The maps.
+    pub keys: Vec<[&'a str; 3]>,
+    /// The digest of their options.
+    pub options: &'a str,
+    /// Which of the files of a map, by their names in the record.
+    pub files: Vec<&'static str>,
+    /// The other files.
+    pub others: Vec<PathBuf>,
+    /// Whether maps were checked.
+    pub sanity: bool,
+    /// Where files are.
+    pub out: &'a Path,
+}
+
+impl Wanted<'_> {
+    /// Whether a record has it all, and the files are there.
+    fn is_in(&self, record: &Value) -> bool {
+        let there = |path: &Path| fs::metadata(path).is_ok_and(|about| about.is_file() && about.len() != 0);
+        let file = |map: &Value, kind: &str| {
+            map["files"][kind].as_str().is_some_and(|name| there(&self.out.join(name)))
+        };
+        let done = |map: &Value| {
+            map["options"] == self.options
+                && self.files.iter().all(|kind| file(map, kind))
+                && (!self.sanity || map["sanity"].is_object())
+        };
+        let maps = record["maps"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let found = |key: &[&str; 3]| maps.iter().any(|map| key_of(map) == key.map(Some) && done(map));
+        self.keys.iter().all(found) && self.others.iter().all(|path| there(path))
+    }
+}
+
+/// What an earlier run left of an image. With `force` a record that is of no use is taken for none; with `wanted` a run is
+/// continued, and so is a record that ends in its middle.
 ///
 /// # Errors
 /// When there is a file that is no record, or one of another model or image.
-pub fn kept(path: &Path, facts: &Facts<'_>, force: bool) -> Result<Vec<Value>, Fail> {
-    let text = match fs::read(path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        _ if force => return Ok(Vec::new()),
-        Err(e) => return Err(Fail::read(path, &e)),
-        Ok(text) => text,
-    };
+pub fn earlier(
+    path: &Path,
+    facts: &Facts<'_>,
+    force: bool,
+    wanted: Option<&Wanted<'_>>,
+) -> Result<Earlier, Fail> {
+    let nothing = || Ok(Earlier::Kept(Vec::new()));
     let refuse = |what: &str| {
         let hint = "--force starts the file anew; or give another --out";
-        Fail::input(format!("{} {what}", path.display()), hint)
+        if force { nothing() } else { Err(Fail::input(format!("{} {what}", path.display()), hint)) }
     };
-    let old: Value = serde_json::from_slice(&text).map_err(|_| refuse("is in the way: it is no JSON"))?;
+    let old: Value = match fs::read(path).map(|text| serde_json::from_slice(&text)) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return nothing(),
+        Err(_) if force => return nothing(),
+        Err(e) => return Err(Fail::read(path, &e)),
+        Ok(Err(e)) if wanted.is_some() && e.is_eof() => return nothing(),
+        Ok(Err(_)) => return refuse("is in the way: it is no JSON"),
+        Ok(Ok(old)) => old,
+    };
     let new = json(facts)?;
     if let Some((_, what)) = SAME.iter().find(|(fact, _)| old.pointer(fact) != new.pointer(fact)) {
-        return Err(refuse(&format!("is about {what}")));
+        return refuse(&format!("is about {what}"));
     }
-    let maps = old.get("maps").and_then(Value::as_array);
-    maps.cloned().ok_or_else(|| refuse("is in the way: it holds no maps"))
+    if wanted.is_some_and(|wanted| wanted.is_in(&old)) {
+        return Ok(Earlier::Finished(old));
+    }
+    match old.get("maps").and_then(Value::as_array) {
+        _ if force => nothing(),
+        Some(maps) => Ok(Earlier::Kept(maps.clone())),
+        None => refuse("is in the way: it holds no maps"),
+    }
 }
 
 /// The text of a record, for people (`pretty`) and in one line.
@@ -187,7 +245,8 @@ fn json(value: &impl Serialize) -> Result<Value, Fail> {
     serde_json::to_value(value).map_err(|e| no_json(&e))
 }
 
-fn no_json(error: &serde_json::Error) -> Fail {
+/// What cannot be said in JSON.
+pub fn no_json(error: &serde_json::Error) -> Fail {
     Fail::input(format!("the result cannot be written as JSON: {error}"), "please report this")
 }
 

@@ -93,6 +93,7 @@ layer  head.relu6 (automatic)
             "notes",
             "resize",
             "milliseconds",
+            "options",
             "files",
         ]
     );

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::iter;
+use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 use serde_json::Value;
@@ -15,7 +16,7 @@ use super::write::title;
 use crate::fail::Fail;
 use crate::inputs::Input;
 use crate::npy;
-use crate::record::{self, InputFacts, hex};
+use crate::record::{self, Earlier, InputFacts, Wanted, hex};
 
 /// Most bytes of photos and their files in a batch, which may be passed by a batch of one: pictures of some megapixels come
 /// in smaller batches.
@@ -29,6 +30,14 @@ pub struct Job {
     pub input: InputFacts,
     /// The maps of earlier runs, which stay in its record.
     pub kept: Vec<Value>,
+}
+
+/// An image on its way through the stages.
+pub enum Step<T> {
+    /// There is nothing to do: an earlier run left this record.
+    Finished(Value),
+    /// There is.
+    New(T),
 }
 
 /// An image that is not prepared yet.
@@ -60,9 +69,12 @@ impl Session<'_> {
     pub fn batches<'a>(
         &'a self,
         inputs: &'a [Input],
-    ) -> impl Iterator<Item = Vec<Result<(Job, Image), Fail>>> + Send + 'a {
+    ) -> impl Iterator<Item = Vec<Result<Step<(Job, Image)>, Fail>>> + Send + 'a {
         let mut found = inputs.iter().flat_map(|input| self.found(input)).peekable();
         iter::from_fn(move || {
+            if self.interrupted.load(Ordering::Relaxed) {
+                return None;
+            }
             let mut bytes = 0;
             let mut fits = |one: &Result<Found, Fail>| {
                 let more = one.as_ref().map_or(0, Found::bytes);
@@ -121,28 +133,49 @@ impl Session<'_> {
         Ok(Box::new((0..count).map(found)))
     }
 
-    /// Decodes and prepares an image. One that has files of something else in its way fails here, before any work is done.
-    fn prepared(&self, found: Found) -> Result<(Job, Image), Fail> {
-        let Found { stem, input, source } = found;
+    /// Decodes and prepares an image, unless it is finished. One that has files of something else in its way fails before any
+    /// work is done.
+    fn prepared(&self, found: Found) -> Result<Step<(Job, Image)>, Fail> {
+        let Found { stem, mut input, source } = found;
         let title = title(&input);
         let prepared = || {
-            let (image, input) = match source {
-                Source::Row(image) => (image, input),
+            if let Source::File(bytes) = &source {
+                input.sha256 = hex(&Sha256::digest(bytes));
+            }
+            let wanted = self.args.resume.then(|| self.wanted(&stem));
+            let record = self.place(&stem).record_path();
+            let earlier = record::earlier(&record, &self.facts(&input), self.args.force, wanted.as_ref())?;
+            let kept = match earlier {
+                Earlier::Finished(record) => return Ok(Step::Finished(record)),
+                Earlier::Kept(kept) => kept,
+            };
+            let image = match source {
+                Source::Row(image) => image,
                 Source::File(bytes) => {
-                    let sha256 = hex(&Sha256::digest(&bytes));
                     let photo = Photo::decode(&bytes)?;
-                    let (width, height) = (Some(photo.width()), Some(photo.height()));
-                    let mut image = self.model.prepare(photo)?;
-                    if !self.show.pictures {
-                        image.photo = None;
-                    }
-                    (image, InputFacts { sha256, width, height, ..input })
+                    (input.width, input.height) = (Some(photo.width()), Some(photo.height()));
+                    let image = self.model.prepare(photo)?;
+                    if self.show.pictures { image } else { Image { photo: None, ..image } }
                 }
             };
-            let record = self.place(&stem).record_path();
-            let kept = record::kept(&record, &self.facts(&input), self.args.force)?;
-            Ok((Job { stem, input, kept }, image))
+            Ok(Step::New((Job { stem, input, kept }, image)))
         };
         prepared().map_err(|fail: Fail| fail.at(title))
+    }
+
+    /// What an earlier run must have left of an image for there to be nothing more to do.
+    fn wanted(&self, stem: &str) -> Wanted<'_> {
+        let (place, show) = (self.place(stem), self.show);
+        let pictures = [Some(place.sheet()), self.sanity.map(|_| place.curves())];
+        let pictures = pictures.into_iter().flatten().filter(|_| show.pictures);
+        let files = [("overlay", show.pictures), ("raw", show.raw)];
+        Wanted {
+            keys: self.explainer.keys(),
+            options: &self.options,
+            files: files.into_iter().filter(|(_, asked)| *asked).map(|(kind, _)| kind).collect(),
+            others: pictures.map(|name| place.path(&name)).collect(),
+            sanity: self.sanity.is_some(),
+            out: &self.args.out,
+        }
     }
 }

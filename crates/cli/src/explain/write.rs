@@ -8,7 +8,7 @@ use whycam::sanity::Sanity;
 use whycam::{Explanation, Image, Map};
 
 use super::Session;
-use super::read::Job;
+use super::read::{Job, Step};
 use crate::fail::Fail;
 use crate::out::{self, percent};
 use crate::record::{self, Entry, InputFacts};
@@ -25,6 +25,28 @@ pub struct Answered {
     pub sanity: Option<Vec<Sanity>>,
 }
 
+/// How many images fared how.
+#[derive(Default)]
+pub struct Count {
+    /// Explained now.
+    pub explained: usize,
+    /// Explained by an earlier run.
+    pub finished: usize,
+    /// Not explained.
+    pub failed: usize,
+}
+
+impl Count {
+    /// In words, of so many seconds.
+    pub fn told(&self, seconds: f64) -> String {
+        let others = [(self.finished, "finished before"), (self.failed, "failed")];
+        let others = others.into_iter().filter(|(count, _)| *count != 0);
+        let others: String = others.map(|(count, how)| format!(", {count} {how}")).collect();
+        let rate = self.explained as f64 / seconds.max(1e-9);
+        format!("{} explained{others} in {seconds:.1} s, {rate:.1} images a second", self.explained)
+    }
+}
+
 /// What is said of an image that was explained.
 struct Told {
     /// The line of JSON.
@@ -36,18 +58,26 @@ struct Told {
 }
 
 impl Session<'_> {
-    /// Writes the files of a batch in parallel, and tells of its images in order. Returns how many were explained.
-    pub fn write(&self, batch: Vec<Result<Answered, Fail>>) -> usize {
-        let written: Vec<_> = batch.into_par_iter().map(|answered| self.files(answered?)).collect();
-        let mut explained = 0;
-        for told in written {
-            match told.and_then(|told| self.tell(&told)) {
-                Ok(()) => explained += 1,
-                Err(fail) => self.console.error(&fail),
+    /// Writes the files of a batch in parallel, tells of its images in order, and counts them.
+    pub fn write(&self, batch: Vec<Result<Step<Answered>, Fail>>, count: &mut Count) {
+        let written = batch.into_par_iter().map(|step| match step? {
+            Step::Finished(record) => Ok(Step::Finished(record)),
+            Step::New(answered) => self.files(answered).map(Step::New),
+        });
+        for step in written.collect::<Vec<Result<_, Fail>>>() {
+            let counter = match &step {
+                Ok(Step::Finished(_)) => &mut count.finished,
+                _ => &mut count.explained,
+            };
+            match step.and_then(|step| self.tell(&step)) {
+                Ok(()) => *counter += 1,
+                Err(fail) => {
+                    self.console.error(&fail);
+                    count.failed += 1;
+                }
             }
             self.console.step();
         }
-        explained
     }
 
     /// Writes the files of an image, the record last: where it is, they are.
@@ -68,7 +98,9 @@ impl Session<'_> {
         let curves = sanity.as_ref().and_then(|_| pictures(place.curves()));
         let mut sanity = sanity.unwrap_or_default().into_iter();
         let entries = answer.maps.iter().zip(files);
-        let entries = entries.map(|(map, files)| Entry { map, milliseconds, files, sanity: sanity.next() });
+        let options = self.options.as_str();
+        let entry = |(map, files)| Entry { map, milliseconds, options, files, sanity: sanity.next() };
+        let entries = entries.map(entry);
         let [pretty, line] =
             record::write(&self.facts(&input), &answer.top, kept, entries.collect()).map_err(at)?;
         out::save(&place.record_path(), format!("{pretty}\n").as_bytes()).map_err(at)?;
@@ -79,7 +111,16 @@ impl Session<'_> {
         Ok(Told { line, text, warnings: self.warnings(&title, &answer) })
     }
 
-    fn tell(&self, told: &Told) -> Result<(), Fail> {
+    fn tell(&self, step: &Step<Told>) -> Result<(), Fail> {
+        let told = match step {
+            Step::New(told) => told,
+            Step::Finished(record) => {
+                self.console.json(&record.to_string())?;
+                let path = record["input"]["path"].as_str().unwrap_or_default();
+                let row = record["input"]["row"].as_u64().map(|row| row as usize);
+                return self.console.result(&format!("{} is finished", titled(path, row)));
+            }
+        };
         self.console.json(&told.line)?;
         self.console.result(&told.text)?;
         for warning in &told.warnings {
@@ -101,10 +142,14 @@ impl Session<'_> {
     }
 }
 
-/// The name of an image for people: its file, and the row in it.
+/// The name of an image for people.
 pub fn title(input: &InputFacts) -> String {
-    let row = input.row.map_or(String::new(), |row| format!(", row {row}"));
-    format!("{}{row}", input.path)
+    titled(&input.path, input.row)
+}
+
+/// A file, and the row in it.
+fn titled(path: &str, row: Option<usize>) -> String {
+    format!("{path}{}", row.map_or(String::new(), |row| format!(", row {row}")))
 }
 
 /// What a note means to somebody who looks at the map; `None` when it changes nothing for them.

@@ -145,6 +145,17 @@ impl<'m> Explainer<'m> {
         names
     }
 
+    /// Method, layer and target of every map, as an [`Explanation`] has them.
+    pub fn keys(&self) -> Vec<[&str; 3]> {
+        let mut keys = Vec::new();
+        for target in &self.targets {
+            keys.extend(
+                self.asked.iter().map(|asked| [&asked.name, &asked.layer, target].map(String::as_str)),
+            );
+        }
+        keys
+    }
+
     /// Explains one image; `further` are the model's other inputs.
     ///
     /// # Errors
