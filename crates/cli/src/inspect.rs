@@ -1,12 +1,13 @@
 //! `whycam inspect`: what is inside a model, and what of it can be explained.
 
-use std::fmt::Write;
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
 use whycam::graph::derive::{Classes, derive};
-use whycam::graph::layer;
+use whycam::graph::layer::{self, Grids, ReceptiveField, ReceptiveFields};
 use whycam::graph::op::Coordinates;
 use whycam::graph::{Graph, Op, ValueId, diff, onnx};
 use whycam::method::Ask;
@@ -72,8 +73,12 @@ struct Scores {
 
 #[derive(Default, Serialize)]
 struct Activations {
+    /// Those that ReLU rules act on.
     relu: usize,
+    /// Those that send their plain gradient, whatever the rule.
     other: usize,
+    /// How many of these there are of each operator.
+    others: BTreeMap<String, usize>,
 }
 
 #[derive(Serialize)]
@@ -84,6 +89,46 @@ struct Row {
     height: usize,
     width: usize,
     automatic: bool,
+    /// What a cell can see of the image.
+    receptive_field: Sees,
+}
+
+/// A receptive field.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Sees {
+    /// Pixels: height and width of the window, and how far one cell's is from the next's.
+    Window {
+        size: [usize; 2],
+        stride: [f64; 2],
+    },
+    WholeImage,
+    Unknown,
+}
+
+impl From<Option<ReceptiveField>> for Sees {
+    fn from(field: Option<ReceptiveField>) -> Sees {
+        match field {
+            Some(ReceptiveField::Window { size, stride }) => Sees::Window { size, stride },
+            Some(ReceptiveField::Whole) => Sees::WholeImage,
+            None => Sees::Unknown,
+        }
+    }
+}
+
+impl Display for Sees {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Sees::Window { size: [h, w], stride: [down, across] } if down == across => {
+                write!(f, "sees {h}×{w} every {down}")
+            }
+            Sees::Window { size: [h, w], stride: [down, across] } => {
+                write!(f, "sees {h}×{w} every {down}×{across}")
+            }
+            Sees::WholeImage => f.write_str("sees the whole image"),
+            Sees::Unknown => f.write_str("what it sees is unknown"),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -173,6 +218,7 @@ impl Report {
                 activations.relu += 1;
             } else if diff::is_smooth(graph, node) {
                 activations.other += 1;
+                *activations.others.entry(node.op.name().to_owned()).or_default() += 1;
             }
             if let Op::Opaque(known) = &node.op {
                 let reason = known.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
@@ -231,6 +277,7 @@ impl Report {
     fn add_layers(&mut self, graph: &Graph, output: Option<&str>) {
         let (Ok(image), Ok(score)) = (layer::image_input(graph), layer::score(graph, output)) else { return };
         let automatic = layer::automatic(graph, image, &score);
+        let fields = ReceptiveFields::new(&Grids::new(graph, image));
         for found in layer::layers(graph, image, &score) {
             let value = graph.value(found.value);
             let [height, width] = found.grid;
@@ -241,6 +288,7 @@ impl Report {
                 height,
                 width,
                 automatic: automatic.as_ref() == Ok(&found.value),
+                receptive_field: fields.of(found.value).into(),
             });
         }
         for info in METHODS {
@@ -287,8 +335,10 @@ impl Report {
                 &format!("{prep}{}", if self.prep_from == Some("guess") { " (a guess)" } else { "" }),
             );
         }
-        let Activations { relu, other } = self.activations;
-        line("activations", &format!("{relu} of the ReLU family, {other} others"));
+        let Activations { relu, other, others } = &self.activations;
+        let kinds: Vec<String> = others.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let kinds = if kinds.is_empty() { String::new() } else { format!(": {}", kinds.join(", ")) };
+        line("activations", &format!("{relu} of the ReLU family, {other} others{kinds}"));
         for Unknown { node, on_path } in &self.opaque {
             let matters = match on_path {
                 Some(true) => ", between the image and the score: it stops gradients",
@@ -310,12 +360,15 @@ impl Report {
             line("problem", problem);
         }
         for layer in &self.layers {
-            let Row { name, module, channels, height, width, automatic } = layer;
+            let Row { name, module, channels, height, width, automatic, receptive_field } = layer;
             let module = module.as_ref().map_or(String::new(), |module| format!("  in {module}"));
             let automatic = if *automatic { "  (automatic)" } else { "" };
             line(
                 "layer",
-                &format!("{:<16}  {name}{module}{automatic}", format!("{channels}×{height}×{width}")),
+                &format!(
+                    "{:<16}  {name}{module}, {receptive_field}{automatic}",
+                    format!("{channels}×{height}×{width}")
+                ),
             );
         }
         text.trim_end().to_owned()

@@ -22,7 +22,7 @@ fn the_model_inside() {
         "labels       1000",
         "prep         efficientnet-lite",
         &format!("methods      {}", all.join(", ")),
-        "layer        1280×7×7          head.relu6  (automatic)",
+        "layer        1280×7×7          head.relu6, sees 851×851 every 32  (automatic)",
     ] {
         assert!(text.lines().any(|l| l == line), "{line}: {text}");
     }
@@ -44,10 +44,15 @@ labels       none
 prep         imagenet (a guess)
 activations  1 of the ReLU family, 0 others
 methods      grad-cam, guided-grad-cam, guided-backprop, gradient, deconvnet, [..]
-layer        4×8×8             features
-layer        4×8×8             layer  (automatic)
+layer        4×8×8             features, sees 1×1 every 1
+layer        4×8×8             layer, sees 1×1 every 1  (automatic)
 
 "#]]);
+    let report: Value =
+        serde_json::from_str(&stdout(&whycam(at.path(), &["inspect", "small.onnx", "--json"]).success()))
+            .expect("JSON");
+    let sees = json!({"window": {"size": [1, 1], "stride": [1.0, 1.0]}});
+    assert_eq!(report["layers"][0]["receptive_field"], sees);
     whycam(at.path(), &["inspect", "small.onnx", "--graph"]).success().stdout_eq(str![[r#"
 input image: f32[1,3,8,8]
 const [..]
@@ -86,6 +91,9 @@ fn what_is_not_known_and_whether_it_matters() {
     let layers: Vec<_> =
         report["layers"].as_array().expect("layers").iter().map(|l| (&l["name"], &l["automatic"])).collect();
     assert_eq!(layers, [(&json!("features"), &json!(false)), (&json!("layer"), &json!(true))]);
+    // Nor what they see.
+    assert_eq!(report["layers"][0]["receptive_field"], json!("unknown"));
+    assert_eq!(report["activations"], json!({"relu": 1, "other": 0, "others": {}}));
     assert_eq!(
         report["image"],
         json!({"input": "image", "channels": 3, "height": 8, "width": 8, "layout": "NCHW"})

@@ -3,6 +3,7 @@
 //! A layer is any value that layout ops fold back to a map: `[N,C,H,W]`, `[N,H,W,C]`, token sequences, windows.
 
 mod automatic;
+mod field;
 mod fold;
 mod live;
 mod names;
@@ -18,6 +19,7 @@ use crate::shape::Dim;
 use crate::tensor::DType;
 
 pub use automatic::{automatic, automatic_below, between, layers};
+pub use field::{ReceptiveField, ReceptiveFields};
 pub use fold::Fold;
 pub use names::find;
 pub use score::{Score, ScoreKind, score};
@@ -40,13 +42,14 @@ pub struct Layer {
 /// The grids of a graph's values: which cell of the image each of their elements stands for.
 pub struct Grids<'a> {
     graph: &'a Graph,
+    image: ValueId,
     trace: Trace<'a>,
 }
 
 impl<'a> Grids<'a> {
     /// Follows the cells of an image through the graph.
     pub fn new(graph: &'a Graph, image: ValueId) -> Grids<'a> {
-        Grids { graph, trace: Trace::new(graph, image) }
+        Grids { graph, image, trace: Trace::new(graph, image) }
     }
 
     /// The value as a layer, when it has a grid of more than one cell.

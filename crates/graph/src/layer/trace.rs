@@ -51,14 +51,13 @@ impl<'a> Trace<'a> {
     }
 
     /// Follows the cells of a composite's operands through its body.
-    fn inside<'b>(&mut self, node: &Node, body: &'b Graph) -> Trace<'b> {
+    pub fn inside<'b>(&self, node: &Node, body: &'b Graph) -> Trace<'b> {
         let operands = body.inputs().iter().zip(node.inputs.iter().flatten());
         let places =
             operands.filter_map(|(&input, operand)| Some((input, self.places.get(operand)?.clone())));
-        let (places, maps) = (places.collect(), std::mem::take(&mut self.maps));
-        let mut inner = Trace { graph: body, batch: self.batch, places, maps };
+        let mut inner =
+            Trace { graph: body, batch: self.batch, places: places.collect(), maps: self.maps.clone() };
         inner.follow();
-        self.maps = std::mem::take(&mut inner.maps);
         inner
     }
 
