@@ -447,22 +447,22 @@ fn forms_of_operators() {
 #[test]
 fn forms_that_are_not_modelled() {
     let cases = [
-        Case(
-            &[13],
-            "N,1,4,4",
-            "Resize",
-            &["", "f:1,1,2,2"],
-            vec![text("mode", "cubic")],
-            "its mode is \"cubic\"",
-        ),
-        Case(&[13], "N,1,4,4", "Resize", &["", "f:1,2,2,2"], vec![], "it resamples batch or channels"),
+        Case(&[13], "N,1,4,4", "Resize", &["", "f:2,1,2,2"], vec![], "it resamples the batch"),
         Case(
             &[18],
             "N,1,4,4",
             "Resize",
-            &["", "f:1,1,2,2"],
-            vec![int("antialias", 1)],
-            "it smooths before it shrinks",
+            &["", "f:1,1,1000000,1"],
+            vec![text("mode", "cubic")],
+            "it resamples 4 cells by 1000000",
+        ),
+        Case(
+            &[14],
+            "1000000,1,2",
+            "RNN",
+            &["w:1,3,2", "w:1,3,3"],
+            vec![],
+            "it would take more than 20000 nodes",
         ),
         Case(
             &[10],

@@ -56,6 +56,12 @@ impl<'a> Attributes<'a> {
         std::str::from_utf8(&a.s).map(Some).map_err(|_| format!("attribute {name:?} is no text"))
     }
 
+    pub fn strings(&self, name: &str) -> Told<Option<Vec<&'a str>>> {
+        let Some(a) = self.get(name, AttributeType::Strings)? else { return Ok(None) };
+        let texts = a.strings.iter().map(|s| std::str::from_utf8(s)).collect::<Result<_, _>>();
+        texts.map(Some).map_err(|_| format!("attribute {name:?} is no text"))
+    }
+
     /// An integer that stands for yes or no.
     pub fn flag(&self, name: &str) -> Told<Option<bool>> {
         Ok(self.int(name)?.map(|i| i != 0))

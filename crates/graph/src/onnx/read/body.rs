@@ -3,9 +3,9 @@
 use super::limits::{MAX_ELEMENTS, MAX_RANK};
 use super::node::{Cx, Form, Refusal, Told, malformed, not_modelled};
 use crate::emit::Emit;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Build, Header, ValueId};
-use crate::op::{Op, ReduceKind};
+use crate::op::{Op, Range, ReduceKind};
 use crate::shape::{Dim, Shape};
 use crate::tensor::{DType, Tensor};
 
@@ -60,10 +60,8 @@ impl Body {
 
     /// The whole node: it stays as it is and means this.
     pub fn done(self, results: &[ValueId]) -> Told<Form> {
+        self.room(0)?;
         let graph = self.build.graph();
-        if graph.nodes().len() > MAX_NODES {
-            return not_modelled(format!("it would take more than {MAX_NODES} nodes"));
-        }
         for (_, value) in graph.values() {
             let Some(shape) = &value.shape else { continue };
             let cells = shape.at(1).into_iter().try_fold(1usize, |n, d| n.checked_mul(d.max(1)));
@@ -72,6 +70,14 @@ impl Body {
             }
         }
         Ok(Form::Composite(Box::new(self.build.finish(results.to_vec())), self.constants))
+    }
+
+    /// Refuses a body that is going to have `count` nodes and more, before they are made.
+    pub fn room(&self, count: usize) -> Told<()> {
+        match count.checked_add(self.build.graph().nodes().len()).filter(|&n| n <= MAX_NODES) {
+            Some(_) => Ok(()),
+            None => not_modelled(format!("it would take more than {MAX_NODES} nodes")),
+        }
     }
 
     /// A float constant of the type of `like`, element by element, refused where it would be too large.
@@ -117,6 +123,24 @@ impl Body {
     /// The mean over some axes, which stay with size 1.
     pub fn mean(&mut self, x: ValueId, axes: &[usize]) -> Result<ValueId> {
         self.emit(Op::Reduce { kind: ReduceKind::Mean, axes: axes.to_vec(), keep: true }, &[x])
+    }
+
+    /// An axis cut into parts.
+    pub fn parts(&mut self, x: ValueId, axis: usize, sizes: &[usize]) -> Result<Vec<ValueId>> {
+        match sizes {
+            [_] => Ok(vec![x]),
+            _ => self.build.nodes(Op::Split { axis, sizes: sizes.to_vec() }, &[Some(x)]),
+        }
+    }
+
+    /// One cell along an axis, which is dropped.
+    pub fn nth(&mut self, x: ValueId, axis: usize, index: usize) -> Result<ValueId> {
+        if self.shape(x)?.0.get(axis) == Some(&Dim::Fixed(1)) && index == 0 {
+            return self.emit(Op::Squeeze { axes: vec![axis] }, &[x]);
+        }
+        let start = i64::try_from(index).map_err(Error::tensor)?;
+        let one = self.emit(Op::Slice(vec![Range { axis, start, end: start + 1, step: 1 }]), &[x])?;
+        self.emit(Op::Squeeze { axes: vec![axis] }, &[one])
     }
 
     /// In another type; nothing is added when it has that type.

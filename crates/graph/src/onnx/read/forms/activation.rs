@@ -61,20 +61,26 @@ pub(super) fn scaled_sigmoid(b: &mut Body, x: ValueId, alpha: f32) -> Result<Val
 
 /// `x / (1 + |x|)`
 pub(super) fn softsign(cx: &mut Cx) -> Told<Form> {
-    of_first(cx, |b, x| {
-        let size = b.unary(UnaryFn::Abs, x)?;
-        let size = b.shift(size, 1.0)?;
-        b.div(x, size)
-    })
+    of_first(cx, softsign_of)
+}
+
+/// `x / (1 + |x|)`
+pub(super) fn softsign_of(b: &mut Body, x: ValueId) -> Result<ValueId> {
+    let size = b.unary(UnaryFn::Abs, x)?;
+    let size = b.shift(size, 1.0)?;
+    b.div(x, size)
 }
 
 /// `x` where greater than alpha, 0 elsewhere.
 pub(super) fn thresholded_relu(cx: &mut Cx) -> Told<Form> {
     let alpha = cx.attributes.float("alpha")?.unwrap_or(1.0);
-    of_first(cx, |b, x| {
-        let open = b.compare(x, CompareFn::Greater, alpha)?;
-        b.keep_where(open, x)
-    })
+    of_first(cx, |b, x| thresholded(b, x, alpha))
+}
+
+/// `x` where greater than alpha, 0 elsewhere.
+pub(super) fn thresholded(b: &mut Body, x: ValueId, alpha: f32) -> Result<ValueId> {
+    let open = b.compare(x, CompareFn::Greater, alpha)?;
+    b.keep_where(open, x)
 }
 
 /// `x + bias` below −lambd, `x − bias` above lambd, 0 between.

@@ -9,8 +9,11 @@ mod norm;
 mod pick;
 mod pointwise;
 mod pool;
+mod recurrent;
 mod reduce;
+mod resample;
 mod resize;
+mod sample;
 mod values;
 
 use super::node::{Cx, Form, Refusal, Told};
@@ -48,6 +51,9 @@ pub(super) fn form(domain: &str, op_type: &str, cx: &mut Cx) -> Told<Form> {
         "Softsign" => activation::softsign(cx),
         "Swish" => activation::swish(cx),
         "ThresholdedRelu" => activation::thresholded_relu(cx),
+        "GRU" => recurrent::gru(cx),
+        "LSTM" => recurrent::lstm(cx),
+        "RNN" => recurrent::rnn(cx),
         "Einsum" => einsum::einsum(cx),
         "GatherElements" => pick::gather_elements(cx),
         "GatherND" => pick::gather_nd(cx),
@@ -76,6 +82,11 @@ pub(super) fn form(domain: &str, op_type: &str, cx: &mut Cx) -> Told<Form> {
         "ConvTranspose" => conv::conv_transpose(cx),
         "Gemm" => conv::gemm(cx),
         "MaxPool" => pool::max_pool(cx),
+        "LpPool" => pool::lp_pool(cx),
+        "Col2Im" => pool::col2im(cx),
+        "GridSample" => sample::grid_sample(cx),
+        "OneHot" => pick::one_hot(cx),
+        "ReverseSequence" => pick::reverse_sequence(cx),
         "AveragePool" => pool::average_pool(cx),
         "BatchNormalization" => norm::batch_norm(cx),
         "LRN" => norm::lrn(cx),

@@ -1,5 +1,6 @@
 //! Resampling.
 
+use super::resample;
 use crate::onnx::read::node::{Cx, Form, Told, malformed, not_modelled, sized};
 use crate::op::{Coordinates, NearestMode, Op, Resize, ResizeMode};
 use crate::shape::{Dim, Int};
@@ -8,41 +9,34 @@ pub(super) fn resize(cx: &mut Cx) -> Told<Form> {
     if cx.opset < 11 {
         return upsample(cx);
     }
+    if let Some(form) = resample::resample(cx)? {
+        return Ok(form);
+    }
     let mode = cx.attributes.string("mode")?.unwrap_or("nearest");
     let coordinates = coordinates(cx)?;
-    let nearest = match cx.attributes.string("nearest_mode")?.unwrap_or("round_prefer_floor") {
+    let nearest = nearest(cx)?;
+    let mode = match mode {
+        "nearest" => ResizeMode::Nearest(nearest),
+        _ => ResizeMode::Linear,
+    };
+    let mut axes: Vec<usize> = (0..4).collect();
+    if cx.opset >= 18
+        && let Some(listed) = cx.attributes.ints("axes")?
+    {
+        let rank = cx.rank(0)?;
+        axes = listed.iter().map(|&a| cx.axis(a, rank)).collect::<Told<_>>()?;
+    }
+    finish(cx, 2, Some(3), &axes, mode, coordinates)
+}
+
+pub(super) fn nearest(cx: &Cx) -> Told<NearestMode> {
+    Ok(match cx.attributes.string("nearest_mode")?.unwrap_or("round_prefer_floor") {
         "round_prefer_floor" => NearestMode::RoundPreferFloor,
         "round_prefer_ceil" => NearestMode::RoundPreferCeil,
         "floor" => NearestMode::Floor,
         "ceil" => NearestMode::Ceil,
         other => return malformed(format!("nearest_mode is {other:?}")),
-    };
-    let mode = match mode {
-        "nearest" => ResizeMode::Nearest(nearest),
-        "linear" => ResizeMode::Linear,
-        other => return not_modelled(format!("its mode is {other:?}")),
-    };
-    // These concern modes and coordinates that are refused above.
-    cx.attributes.float("cubic_coeff_a")?;
-    cx.attributes.float("extrapolation_value")?;
-    if cx.attributes.flag("exclude_outside")?.unwrap_or(false) {
-        return not_modelled("it excludes cells outside");
-    }
-    let mut axes: Vec<usize> = (0..4).collect();
-    if cx.opset >= 18 {
-        if cx.attributes.flag("antialias")?.unwrap_or(false) {
-            return not_modelled("it smooths before it shrinks");
-        }
-        let policy = cx.attributes.string("keep_aspect_ratio_policy")?.unwrap_or("stretch");
-        if policy != "stretch" {
-            return not_modelled(format!("its policy is {policy:?}"));
-        }
-        if let Some(listed) = cx.attributes.ints("axes")? {
-            let rank = cx.rank(0)?;
-            axes = listed.iter().map(|&a| cx.axis(a, rank)).collect::<Told<_>>()?;
-        }
-    }
-    finish(cx, 2, Some(3), &axes, mode, coordinates)
+    })
 }
 
 fn coordinates(cx: &Cx) -> Told<Coordinates> {
@@ -74,7 +68,7 @@ pub(super) fn upsample(cx: &mut Cx) -> Told<Form> {
 }
 
 /// The scales, from an operand or, before version 9, an attribute.
-fn scales(cx: &Cx, index: usize) -> Told<Option<Vec<f32>>> {
+pub(super) fn scales(cx: &Cx, index: usize) -> Told<Option<Vec<f32>>> {
     if cx.opset < 9 {
         return Ok(cx.attributes.floats("scales")?.map(<[f32]>::to_vec));
     }
