@@ -1,6 +1,7 @@
 //! What each of ONNX's own operators becomes, one file per family.
 
 mod activation;
+mod attention;
 mod conv;
 mod einsum;
 mod index;
@@ -54,6 +55,8 @@ pub(super) fn form(domain: &str, op_type: &str, cx: &mut Cx) -> Told<Form> {
         "GRU" => recurrent::gru(cx),
         "LSTM" => recurrent::lstm(cx),
         "RNN" => recurrent::rnn(cx),
+        "Attention" => attention::attention(cx),
+        "RotaryEmbedding" => attention::rotary(cx),
         "Einsum" => einsum::einsum(cx),
         "GatherElements" => pick::gather_elements(cx),
         "GatherND" => pick::gather_nd(cx),
@@ -75,6 +78,7 @@ pub(super) fn form(domain: &str, op_type: &str, cx: &mut Cx) -> Told<Form> {
         "ConstantOfShape" => values::constant_of_shape(cx),
         "Range" => values::range(cx),
         "Shape" => values::shape(cx),
+        "Size" => values::size(cx),
         "Dropout" => values::dropout(cx),
         "DequantizeLinear" => values::dequantize(cx),
         "QuantizeLinear" => values::quantize(cx),

@@ -3,7 +3,7 @@
 use crate::onnx::dtype;
 use crate::onnx::read::node::{Cx, Form, Told, malformed, not_modelled};
 use crate::onnx::read::tensors;
-use crate::op::{Op, Scalar};
+use crate::op::{Op, ReduceKind, Scalar};
 use crate::tensor::{DType, Tensor};
 
 pub(super) fn cast(cx: &mut Cx) -> Told<Form> {
@@ -108,6 +108,17 @@ pub(super) fn shape(cx: &mut Cx) -> Told<Form> {
     let start = clamped(start.unwrap_or(0));
     let end = end.map_or(rank, clamped).max(start);
     cx.plain(Op::Shape { start, end })
+}
+
+/// The product of the shape.
+pub(super) fn size(cx: &mut Cx) -> Told<Form> {
+    let (x, rank) = (cx.operand(0)?, cx.rank(0)?);
+    if rank == 0 {
+        return Ok(Form::Constant(Tensor::i64(&[], &[1])?));
+    }
+    let shape = cx.emit(Op::Shape { start: 0, end: rank }, &[x])?;
+    let product = Op::Reduce { kind: ReduceKind::Prod, axes: vec![0], keep: false };
+    Ok(Form::Op(product, vec![Some(shape)]))
 }
 
 /// Dropout at inference is the identity.
