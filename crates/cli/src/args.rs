@@ -28,6 +28,10 @@ Examples:
       Four classes, two methods: eight maps a photo.
   whycam explain photo.jpg --model net.onnx --labels classes.txt --prep imagenet:resize=warp:224
       A model of your own, and how its photos are prepared.
+  whycam explain photo.jpg --target top:5 --method grad-cam,guided-backprop
+      A sheet of five classes, one row a method.
+  whycam explain photo.jpg --layer all
+      A sheet of the whole network, from the image to the score.
   whycam explain batch.npy --model net.onnx --layer layer3,layer4 --raw --json
       Prepared tensors, two layers, maps as arrays, results as lines of JSON.
 ";
@@ -144,7 +148,11 @@ pub struct Explain {
     /// How to explain it, with options as in grad-cam:relu=off (see `whycam methods`).
     #[arg(long, value_name = "METHOD", help_heading = "Question", default_value = METHODS[0].name, value_delimiter = ',', value_parser = Offered::<Method>::new(methods))]
     pub method: Vec<Method>,
-    /// Where to look: auto, all, or layers by value, node or module (see `whycam inspect`).
+    /// Where to look: auto, all, layers by value, node or module (see `whycam inspect`), or patterns as layer4.*.
+    ///
+    /// `all` is a sweep from the image to the score: the values that all of the image passes, each behind its activation,
+    /// such as the rectified convolutions of a VGG, or the stem and every block of a ResNet. In a pattern `*` stands for one
+    /// part of a name or the rest of one: layer4.* are the blocks of layer4, layer* the stages, features.* all of features.
     #[arg(
         long,
         value_name = "LAYER",

@@ -33,6 +33,9 @@ use crate::record::{self, EngineFacts, Facts, InputFacts, ModelFacts, hex};
 /// Most pixels of the images in a run, unless `--batch` says otherwise: eight images of 384 × 384.
 const MOST_PIXELS: usize = 8 * 384 * 384;
 
+/// Most layers that are told one by one.
+const MOST_LAYERS_TOLD: usize = 8;
+
 /// Explains every input.
 ///
 /// # Errors
@@ -43,7 +46,7 @@ pub fn run(args: &Explain) -> Result<ExitCode, Fail> {
     let threads = options.threads();
     // Pictures are drawn by as many threads as run the model; a pool that is there already does as well.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    let layers = layers(&args.layer)?;
+    let layers = layers(&args.layer);
     let model = model(args)?;
     let engine = engine(&args.engine, options).map_err(|e| Fail::from(e).into_usage())?;
     let question = Question {
@@ -141,14 +144,11 @@ fn digest(
     Ok(hex(&Sha256::digest(text)))
 }
 
-fn layers(names: &[String]) -> Result<Layers, Fail> {
+fn layers(names: &[String]) -> Layers {
     match names {
-        [one] if one == "auto" => Ok(Layers::Auto),
-        [one] if one == "all" => Ok(Layers::All),
-        names if names.iter().any(|name| name == "all") => {
-            Err(Fail::usage("--layer all is given beside other layers", "give it alone"))
-        }
-        names => Ok(Layers::Named(names.to_vec())),
+        [one] if one == "auto" => Layers::Auto,
+        [one] if one == "all" => Layers::All,
+        names => Layers::Named(names.to_vec()),
     }
 }
 
@@ -193,8 +193,12 @@ fn announce(
         if engine.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", engine.threads) };
     console.note(&format!("model  {}, {} {}, {threads}", path_of(args), engine.name, engine.version));
     let automatic = if args.layer == ["auto"] { " (automatic)" } else { "" };
-    for layer in explainer.layers() {
-        console.note(&format!("layer  {layer}{automatic}"));
+    match explainer.layers()[..] {
+        [first, .., last] if explainer.layers().len() > MOST_LAYERS_TOLD => {
+            let count = explainer.layers().len();
+            console.note(&format!("layers {count}, from {first} to {last}"));
+        }
+        ref layers => layers.iter().for_each(|layer| console.note(&format!("layer  {layer}{automatic}"))),
     }
     if let Some((prep, Origin::Guess)) = model.prep() {
         console.note(&format!(

@@ -10,6 +10,7 @@ mod fail;
 mod further;
 mod inputs;
 mod inspect;
+mod layout;
 mod methods;
 mod npy;
 mod out;

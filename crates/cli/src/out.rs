@@ -8,16 +8,14 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use whycam::image::{Align, Colormap, OverlayStyle, Panel, encode_png, sheet, thumbnail};
+use whycam::image::{Align, Colormap, OverlayStyle, Panel, RgbImage, Section, encode_png, sheet, thumbnail};
 use whycam::sanity::{Sanity, Sensitivity};
 use whycam::{Explanation, Image, Map};
 
 use crate::fail::Fail;
+use crate::layout::arranged;
 use crate::npy;
 use crate::record::{self, Files, key, key_of};
-
-/// Most maps of one target that make a row of their own.
-const MOST_IN_A_ROW: usize = 6;
 
 /// Where the files of an image go.
 pub struct Place<'a> {
@@ -91,7 +89,10 @@ impl Place<'_> {
             })
         };
         let panels: Vec<Panel> = answer.maps.iter().zip(found).map(panel).collect::<Result<_, _>>()?;
-        save(&self.path(&self.curves()), &encode_png(&sheet(&panels, None)?)?)
+        save(
+            &self.path(&self.curves()),
+            &encode_png(&sheet(&[Section { title: String::new(), panels }], None)?)?,
+        )
     }
 
     /// Writes the pictures and arrays of an image, whose name is `title`, and returns the files of every map. `kept` are
@@ -109,24 +110,30 @@ impl Place<'_> {
     ) -> Result<Vec<Files>, Fail> {
         let names = names(&short_stem(self.stem), &answer.maps, kept);
         let maps = answer.maps.par_iter().zip(names);
-        let written: Result<Vec<(Option<Panel>, Files)>, Fail> =
+        let written: Result<Vec<(Option<RgbImage>, Files)>, Fail> =
             maps.map(|(map, name)| self.map(map, &name, image, show)).collect();
-        let (maps, files): (Vec<Option<Panel>>, Vec<Files>) = written?.into_iter().unzip();
+        let (pictures, files): (Vec<Option<RgbImage>>, Vec<Files>) = written?.into_iter().unzip();
         if show.pictures {
             let photo = image.photo.as_ref().map(|(photo, _)| -> Result<Panel, Fail> {
                 let size = format!("{}×{}", photo.width(), photo.height());
                 let picture = thumbnail(photo.rgb())?;
                 Ok(Panel { picture, caption: vec![title.to_owned(), size], warning: None })
             });
-            let maps = maps.into_iter().flatten().collect();
-            let (panels, columns) = arranged(photo.transpose()?, maps, per_target(&answer.maps));
-            save(&self.path(&self.sheet()), &encode_png(&sheet(&panels, columns)?)?)?;
+            let maps = answer.maps.iter().zip(pictures).filter_map(|(map, picture)| Some((map, picture?)));
+            let (sections, columns) = arranged(photo.transpose()?.as_ref(), maps.collect());
+            save(&self.path(&self.sheet()), &encode_png(&sheet(&sections, columns)?)?)?;
         }
         Ok(files)
     }
 
     /// Writes the files of one map, and returns what the sheet shows of it.
-    fn map(&self, map: &Map, name: &str, image: &Image, show: Show) -> Result<(Option<Panel>, Files), Fail> {
+    fn map(
+        &self,
+        map: &Map,
+        name: &str,
+        image: &Image,
+        show: Show,
+    ) -> Result<(Option<RgbImage>, Files), Fail> {
         let mut files = Files { overlay: None, raw: None };
         let mut shown = None;
         if show.pictures {
@@ -135,7 +142,7 @@ impl Place<'_> {
             let picture = map.render(image, &style)?;
             let overlay = files.overlay.insert(format!("{name}.png"));
             save(&self.path(overlay), &encode_png(&picture)?)?;
-            shown = Some(panel(map, thumbnail(&picture)?));
+            shown = Some(thumbnail(&picture)?);
         }
         if show.raw {
             let raw = files.raw.insert(format!("{name}.npy"));
@@ -143,35 +150,6 @@ impl Place<'_> {
         }
         Ok((shown, files))
     }
-}
-
-/// How many maps each target has.
-fn per_target(maps: &[Map]) -> usize {
-    maps.iter().take_while(|map| map.target == maps[0].target).count()
-}
-
-/// The panels of a sheet, and in how many columns. Several maps of several targets make a row for every target, which
-/// begins with the photo; all else is laid out as it fits.
-fn arranged(photo: Option<Panel>, maps: Vec<Panel>, per_target: usize) -> (Vec<Panel>, Option<usize>) {
-    if !(2..=MOST_IN_A_ROW).contains(&per_target) || per_target == maps.len() {
-        return (photo.into_iter().chain(maps).collect(), None);
-    }
-    let columns = per_target + usize::from(photo.is_some());
-    let rows = maps.chunks(per_target).flat_map(|row| photo.iter().chain(row).cloned());
-    (rows.collect(), Some(columns))
-}
-
-/// A map on the sheet.
-fn panel(map: &Map, picture: whycam::image::RgbImage) -> Panel {
-    let shape: Vec<String> = map.shape.iter().map(usize::to_string).collect();
-    let caption = vec![
-        format!("{} {}", map.label, percent(map.probability)),
-        format!("{}, score {:.2}", map.method, map.score),
-        format!("{} {}", shape.join("×"), map.legend.unwrap_or(&map.layer)),
-    ];
-    // What it is, without what to make of it, for which there is no room.
-    let warning = map.verdict.advice().and_then(|advice| advice.split([':', ';']).next()).map(str::to_owned);
-    Panel { picture, caption, warning }
 }
 
 /// A probability as people read it.

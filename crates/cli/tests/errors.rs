@@ -27,7 +27,7 @@ fn wrong_questions_are_refused_before_any_input() {
         (&["--method", "grad-cam:relu=maybe"], "relu takes on, off"),
         (&["--layer", "lay"], "did you mean layer?"),
         (&["--layer", "scores"], "\"scores\" is not a layer with a grid"),
-        (&["--layer", "all,layer"], "--layer all is given beside other layers"),
+        (&["--layer", "stage*.*"], "no layer is like \"stage*.*\""),
         (&["--model", "missing.onnx"], "cannot read missing.onnx"),
         (&["--model", "flat.onnx"], "no image input"),
         (&["--output", "logits"], "the model's outputs are: scores"),

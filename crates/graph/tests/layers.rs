@@ -284,6 +284,57 @@ fn layers_are_listed_from_the_image_to_the_score() {
     assert_eq!(told, [(a, 4, [6, 6]), (b, 4, [6, 6])]);
 }
 
+/// The layers of a sweep over the network whose score is at `output`.
+fn swept(net: Net, image: ValueId, output: ValueId) -> Vec<ValueId> {
+    let graph = net.b.finish(vec![output]);
+    layer::sweep(&graph, image, &layer::score(&graph, None).unwrap())
+}
+
+#[test]
+fn a_sweep_of_a_plain_network_has_its_rectified_convolutions() {
+    let (mut net, image) = start();
+    let a = convolve(&mut net, image, 4, 3, 1);
+    let relu1 = relu(&mut net, a);
+    let x = net.op(Op::MaxPool(window(2, 2, 0, false)), &[relu1]);
+    let b = convolve(&mut net, x, 4, 3, 1);
+    let b = batch_norm(&mut net, b);
+    let relu2 = relu(&mut net, b);
+    let x = flatten(&mut net, relu2);
+    let x = linear(&mut net, x, 144, 6);
+    let x = relu(&mut net, x);
+    let y = linear(&mut net, x, 6, 5);
+    assert_eq!(swept(net, image, y), [relu1, relu2]);
+}
+
+#[test]
+fn a_sweep_of_a_residual_network_has_its_stem_and_its_blocks() {
+    // Behind the sum as ResNets have it, before it as their successors do, whose last sum is rectified too.
+    for behind in [true, false] {
+        let (mut net, image) = start();
+        let stem = convolve(&mut net, image, 4, 3, 2);
+        let mut x = relu(&mut net, stem);
+        let mut expected = vec![x];
+        for _ in 0..2 {
+            let branch = convolve(&mut net, x, 4, 3, 1);
+            let branch = batch_norm(&mut net, branch);
+            let branch = relu(&mut net, branch);
+            let branch = convolve(&mut net, branch, 4, 3, 1);
+            x = add(&mut net, branch, x);
+            if behind {
+                x = relu(&mut net, x);
+            }
+            expected.push(x);
+        }
+        if !behind {
+            let normal = batch_norm(&mut net, x);
+            x = relu(&mut net, normal);
+            *expected.last_mut().unwrap() = x;
+        }
+        let y = pooled_linear(&mut net, x, 5);
+        assert_eq!(swept(net, image, y), expected);
+    }
+}
+
 #[test]
 fn images_have_four_axes() {
     let mut b = Build::new(Header::default());
@@ -330,6 +381,36 @@ fn layers_are_found_by_value_node_and_module() {
     assert_eq!(layer::find(&graph, "layer4.2"), Ok(two));
     assert_eq!(layer::find(&graph, "layer4.2.conv1"), Ok(one));
     assert_eq!(layer::find(&graph, "layer4"), Ok(three));
+}
+
+#[test]
+fn patterns_stand_for_the_last_layers_of_modules() {
+    let found = |graph: &Graph, pattern: &str| {
+        let (image, value) = (graph.inputs()[0], graph.outputs()[0]);
+        let score = layer::Score { value, output: value, kind: ScoreKind::Logit, classes: 4 };
+        layer::matching(graph, image, &score, pattern)
+    };
+    let (graph, [one, two, three, four]) = modules();
+    assert_eq!(found(&graph, "layer4.*"), Ok(vec![two, three]));
+    assert_eq!(found(&graph, "layer4/2*"), Ok(vec![two, three]));
+    assert_eq!(found(&graph, "*4.*.*"), Ok(vec![one]));
+    assert_eq!(found(&graph, "val_*"), Ok(vec![four]));
+    let error = found(&graph, "layer5.*").unwrap_err();
+    assert!(matches!(error, Error::Name { .. }) && error.to_string().contains("block*"), "{error}");
+
+    // What only goes on into an activation is left out, and so is a pool.
+    let mut b = Build::new(Header::default());
+    let x = b.input("image", DType::F32, Shape(vec![N, 3.into(), 4.into(), 4.into()])).unwrap();
+    let mixed = Op::Softmax { axis: 1 };
+    let pool = Op::MaxPool(window(2, 2, 0, false));
+    let ops = [mixed.clone(), Op::Unary(UnaryFn::Relu), pool, mixed];
+    let mut values = vec![x];
+    for (i, op) in ops.into_iter().enumerate() {
+        let module = format!("features.{i}");
+        values.push(named(&mut b, op, values[i], &format!("val_{i}"), &format!("node_{i}"), Some(&module)));
+    }
+    let graph = b.finish(vec![values[4]]);
+    assert_eq!(found(&graph, "features.*"), Ok(vec![values[2], values[4]]));
 }
 
 #[test]

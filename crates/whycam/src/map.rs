@@ -52,6 +52,9 @@ pub struct Map {
     pub method: String,
     /// The layer that was read; `input` for methods that read none.
     pub layer: String,
+    /// The module that made the layer (`layer4.2`), where the model tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub module: Option<String>,
     /// The target as it was asked.
     pub target: String,
     /// The class that was explained.

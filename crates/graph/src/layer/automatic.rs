@@ -73,7 +73,7 @@ fn nearest(graph: &Graph, image: ValueId, score: &Score, below: bool) -> Result<
 }
 
 /// Whether the op makes a smaller, larger or rearranged copy of its operand.
-fn is_copy(op: &Op) -> bool {
+pub(super) fn is_copy(op: &Op) -> bool {
     op.is_pool()
         || op.is_layout()
         || matches!(op, Op::Resize(_) | Op::Pad { .. } | Op::Slice(_) | Op::Split { .. } | Op::Gather { .. })
@@ -81,7 +81,7 @@ fn is_copy(op: &Op) -> bool {
 }
 
 /// Whether the node multiplies by weights.
-fn is_learned(graph: &Graph, node: &Node) -> bool {
+pub(super) fn is_learned(graph: &Graph, node: &Node) -> bool {
     match node.op {
         Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) => true,
         Op::MatMul => node.inputs.iter().flatten().any(|&i| is_constant(graph, i)),
@@ -95,14 +95,14 @@ pub fn between(graph: &Graph, image: ValueId, score: ValueId) -> Vec<NodeId> {
 }
 
 /// The nodes on a way from the image to the score.
-struct Between {
+pub(super) struct Between {
     image: ValueId,
     score: ValueId,
-    nodes: Vec<NodeId>,
+    pub nodes: Vec<NodeId>,
 }
 
 impl Between {
-    fn new(graph: &Graph, image: ValueId, score: ValueId) -> Between {
+    pub fn new(graph: &Graph, image: ValueId, score: ValueId) -> Between {
         let mut reached = HashSet::from([image]);
         let mut nodes: Vec<NodeId> = Vec::new();
         for (id, node) in graph.nodes() {
@@ -127,7 +127,7 @@ impl Between {
     }
 
     /// Whether cells pass the value on every way to the score, but for those by which the value itself is reached.
-    fn is_passed(&self, graph: &Graph, live: &Live<'_>, value: ValueId) -> bool {
+    pub fn is_passed(&self, graph: &Graph, live: &Live<'_>, value: ValueId) -> bool {
         let mut before = HashSet::from([value]);
         for &id in self.nodes.iter().rev() {
             let node = graph.node(id);

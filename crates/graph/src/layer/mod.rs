@@ -10,6 +10,7 @@ mod names;
 mod places;
 mod score;
 mod spread;
+mod sweep;
 mod trace;
 
 use crate::error::{Error, Result};
@@ -23,6 +24,7 @@ pub use field::{ReceptiveField, ReceptiveFields};
 pub use fold::Fold;
 pub use names::find;
 pub use score::{Score, ScoreKind, score};
+pub use sweep::{matching, sweep};
 
 use trace::Trace;
 

@@ -31,6 +31,7 @@ struct Asked {
     method: Method,
     name: String,
     layer: String,
+    module: Option<String>,
     how: How,
 }
 
@@ -121,7 +122,8 @@ impl<'m> Explainer<'m> {
                     }
                 };
                 let (name, layer) = (method.to_string(), layer.to_owned());
-                asked.push(Asked { method: method.clone(), name, layer, how });
+                let module = graph.value(place).producer.and_then(|node| graph.node(node).module.clone());
+                asked.push(Asked { method: method.clone(), name, layer, module, how });
             }
         }
         let derived = Derived::new(model, engine, Classes { top, given: given.len() }, &formulas)?;
@@ -316,6 +318,7 @@ impl<'m> Explainer<'m> {
                 answer.maps.push(Map {
                     method: asked.name.clone(),
                     layer: asked.layer.clone(),
+                    module: asked.module.clone(),
                     target: target.clone(),
                     class: about.class,
                     label: about.label,
@@ -393,16 +396,22 @@ fn layers(model: &Model, method: &Method, layers: &Layers) -> Result<Vec<ValueId
     let (graph, image, score) = (model.graph(), model.image(), model.score());
     Ok(match layers {
         Layers::Auto => vec![method.automatic_layer(graph, image, score)?],
-        Layers::All => layer::layers(graph, image, score).into_iter().map(|l| l.value).collect(),
+        Layers::All => layer::sweep(graph, image, score),
         Layers::Named(names) => {
             let mut found = Vec::new();
             for name in names {
-                let value = match name.as_str() {
-                    "auto" => method.automatic_layer(graph, image, score)?,
-                    name => layer::find(graph, name)?,
+                let values = match name.as_str() {
+                    "auto" => vec![method.automatic_layer(graph, image, score)?],
+                    "all" => layer::sweep(graph, image, score),
+                    name if name.contains('*') && graph.find(name).is_none() => {
+                        layer::matching(graph, image, score, name)?
+                    }
+                    name => vec![layer::find(graph, name)?],
                 };
-                if !found.contains(&value) {
-                    found.push(value);
+                for value in values {
+                    if !found.contains(&value) {
+                        found.push(value);
+                    }
                 }
             }
             found

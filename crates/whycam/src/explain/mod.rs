@@ -71,9 +71,9 @@ impl Default for Question {
 pub enum Layers {
     /// For each method, its [`automatic_layer`](Method::automatic_layer).
     Auto,
-    /// Every layer between the image and the score.
+    /// Those of a [sweep](whycam_graph::layer::sweep), from the image to the score.
     All,
-    /// Layers by name.
+    /// Layers by name, by patterns as `layer4.*` (see [`whycam_graph::layer::matching`]), or the words `auto` and `all`.
     Named(Vec<String>),
 }
 

@@ -34,7 +34,7 @@ pub use placement::Placement;
 pub use plot::{Curve, plot};
 pub(crate) use resample::resample_rgb;
 pub use resample::{Align, Field, Filter, resample};
-pub use sheet::{Panel, sheet, thumbnail};
+pub use sheet::{Panel, Section, sheet, thumbnail};
 
 /// The picture type of this crate's interface, from the `image` crate: 8-bit RGB, rows from the top.
 pub use ::image::RgbImage;

@@ -10,7 +10,7 @@ use super::{Filter, ImageError, Placement, resample_rgb};
 /// One picture of a contact sheet and what is written below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Panel {
-    /// The picture, of any size; the sheet shows it with its longer side at 360 pixels.
+    /// The picture, of any size; the sheet shows it with its longer side at 90 to 360 pixels, the fewer the columns the more.
     pub picture: RgbImage,
     /// Lines of plain text, usually one to three: the first, in black, says what the picture is. A line too
     /// long for the panel ends in an ellipsis.
@@ -19,75 +19,138 @@ pub struct Panel {
     pub warning: Option<String>,
 }
 
-/// Longer side of a picture on the sheet.
-const SIDE: u32 = 360;
-/// Least width of a panel, so that captions of upright pictures have room.
-const LEAST_WIDTH: u32 = 270;
+/// Panels of a contact sheet that belong together: they begin a row of their own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Section {
+    /// What they have in common, written above them; nothing when empty.
+    pub title: String,
+    /// The panels.
+    pub panels: Vec<Panel>,
+}
+
+/// Longer side of a picture on the sheet: that of few columns, of some, of many, and what is left for very large sheets.
+const SIDES: [u32; 5] = [360, 270, 200, 140, 90];
 /// White around the sheet, between columns and between rows.
 const MARGIN: u32 = 24;
 const COLUMN_GUTTER: u32 = 20;
 const ROW_GUTTER: u32 = 28;
 /// From the picture to its caption.
 const GAP: u32 = 8;
+const HEADING_HEIGHT: u32 = 34;
 const WARNING_HEIGHT: u32 = 24;
 const WARNING_PADDING: f32 = 8.0;
 
+const HEADING: Type = Type { size: 19.0, colour: [17, 24, 39] };
 const TITLE: Type = Type { size: 15.0, colour: [17, 24, 39] };
 const NOTE: Type = Type { size: 13.0, colour: [75, 85, 99] };
 const WARNING: Type = Type { size: 13.0, colour: [146, 64, 14] };
 const WARNING_PAPER: Rgb<u8> = Rgb([254, 243, 199]);
 const PAPER: Rgb<u8> = Rgb([255, 255, 255]);
 
-/// Lays panels out in rows on white paper. Without `columns`, up to four panels make one row and more make
-/// rows of three or four, whichever leaves fewer gaps.
+/// Lays sections out below each other on white paper, their panels in rows. Without `columns`, up to four panels make one
+/// row and more make rows of three or four, whichever leaves fewer gaps.
 ///
 /// # Errors
 /// [`ImageError::NoPanels`]; [`ImageError::Empty`] or [`ImageError::TooLarge`] for a panel's picture without
 /// pixels or a sheet beyond the limits of [`super::Photo`].
-pub fn sheet(panels: &[Panel], columns: Option<usize>) -> Result<RgbImage, ImageError> {
-    if panels.is_empty() {
+pub fn sheet(sections: &[Section], columns: Option<usize>) -> Result<RgbImage, ImageError> {
+    let most = sections.iter().map(|section| section.panels.len()).max().unwrap_or(0);
+    if most == 0 {
         return Err(ImageError::NoPanels);
     }
-    let columns = columns.unwrap_or_else(|| good_columns(panels.len())).clamp(1, panels.len());
-    let cells: Vec<Cell<'_>> = panels.iter().map(Cell::new).collect::<Result<_, _>>()?;
-    let cell_width = cells.iter().map(|cell| cell.width).max().unwrap_or(0).max(LEAST_WIDTH);
-    let rows: Vec<&[Cell<'_>]> = cells.chunks(columns).collect();
-
-    let width = lined_up(vec![cell_width.into(); columns], COLUMN_GUTTER);
-    let height = lined_up(rows.iter().map(|row| row_height(row).into()).collect(), ROW_GUTTER);
-    check_size(width, height)?;
-    let mut page = RgbImage::from_pixel(width as u32, height as u32, PAPER);
-    let mut y = MARGIN;
-    for row in rows {
-        let picture_height = picture_height(row);
-        let mut x = MARGIN;
-        for cell in row {
-            cell.draw(&mut page, x, y, cell_width, picture_height)?;
-            x += cell_width + COLUMN_GUTTER;
+    let columns = columns.unwrap_or_else(|| good_columns(most)).clamp(1, most);
+    let mut sides = SIDES.iter().copied().skip(if columns <= 4 {
+        0
+    } else if columns <= 6 {
+        1
+    } else {
+        2
+    });
+    loop {
+        let side = sides.next().unwrap_or_default();
+        match Sheet::new(sections, columns, side) {
+            Err(ImageError::TooLarge { .. }) if sides.len() > 0 => {}
+            made => return made?.draw(),
         }
-        y += row_height(row) + ROW_GUTTER;
     }
-    Ok(page)
 }
 
-/// The picture at the size that it has on a sheet: who makes many panels of large pictures need not keep
+/// A sheet and the sizes of its parts.
+struct Sheet<'a> {
+    sections: Vec<(&'a str, Vec<Cell<'a>>)>,
+    columns: usize,
+    cell_width: u32,
+    width: u32,
+    height: u32,
+}
+
+impl<'a> Sheet<'a> {
+    fn new(sections: &'a [Section], columns: usize, side: u32) -> Result<Sheet<'a>, ImageError> {
+        let cells = |section: &'a Section| -> Result<(&'a str, Vec<Cell<'a>>), ImageError> {
+            let cells = section.panels.iter().map(|panel| Cell::new(panel, side));
+            Ok((section.title.as_str(), cells.collect::<Result<_, _>>()?))
+        };
+        let sections = sections.iter().map(cells).collect::<Result<Vec<_>, _>>()?;
+        let widths = sections.iter().flat_map(|(_, cells)| cells).map(|cell| cell.width);
+        // Captions of upright pictures have room.
+        let cell_width = widths.max().unwrap_or(0).max(side * 3 / 4);
+        let width = lined_up(vec![cell_width.into(); columns], COLUMN_GUTTER);
+        let rows =
+            sections.iter().flat_map(|(_, cells)| cells.chunks(columns)).map(|row| row_height(row).into());
+        let headings = sections.iter().map(|(title, _)| u64::from(heading_height(title))).sum::<u64>();
+        let height = lined_up(rows.collect(), ROW_GUTTER) + headings;
+        check_size(width, height)?;
+        Ok(Sheet { sections, columns, cell_width, width: width as u32, height: height as u32 })
+    }
+
+    fn draw(&self) -> Result<RgbImage, ImageError> {
+        let mut page = RgbImage::from_pixel(self.width, self.height, PAPER);
+        let mut y = MARGIN;
+        for (title, cells) in &self.sections {
+            let line = text::fit(title, HEADING.size, (self.width - 2 * MARGIN) as f32);
+            text::draw(&mut page, &line, MARGIN as f32, y as f32 + 19.0, HEADING);
+            y += heading_height(title);
+            for row in cells.chunks(self.columns) {
+                let picture_height = picture_height(row);
+                let mut x = MARGIN;
+                for cell in row {
+                    cell.draw(&mut page, x, y, self.cell_width, picture_height)?;
+                    x += self.cell_width + COLUMN_GUTTER;
+                }
+                y += row_height(row) + ROW_GUTTER;
+            }
+        }
+        Ok(page)
+    }
+}
+
+fn heading_height(title: &str) -> u32 {
+    if title.is_empty() { 0 } else { HEADING_HEIGHT }
+}
+
+/// The picture at the largest size that it has on a sheet: who makes many panels of large pictures need not keep
 /// those.
 ///
 /// # Errors
 /// [`ImageError::Empty`] and [`ImageError::TooLarge`] as for [`sheet`].
 pub fn thumbnail(picture: &RgbImage) -> Result<RgbImage, ImageError> {
+    sized(picture, SIDES[0])
+}
+
+/// The picture with its longer side at so many pixels.
+fn sized(picture: &RgbImage, side: u32) -> Result<RgbImage, ImageError> {
     let (width, height) = picture.dimensions();
-    match size_on_sheet(picture)? {
+    match size_on_sheet(picture, side)? {
         to if to == (width, height) => Ok(picture.clone()),
         to => resample_rgb(picture, &Placement::whole(width, height), to, Filter::Bicubic),
     }
 }
 
-fn size_on_sheet(picture: &RgbImage) -> Result<(u32, u32), ImageError> {
+fn size_on_sheet(picture: &RgbImage, side: u32) -> Result<(u32, u32), ImageError> {
     let (width, height) = picture.dimensions();
     check_size(width.into(), height.into())?;
-    let scale = f64::from(SIDE) / f64::from(width.max(height));
-    let scaled = |side: u32| ((f64::from(side) * scale).round() as u32).clamp(1, SIDE);
+    let scale = f64::from(side) / f64::from(width.max(height));
+    let scaled = |length: u32| ((f64::from(length) * scale).round() as u32).clamp(1, side);
     Ok((scaled(width), scaled(height)))
 }
 
@@ -118,14 +181,15 @@ fn row_height(row: &[Cell<'_>]) -> u32 {
 /// A panel and the size of its picture on the sheet.
 struct Cell<'a> {
     panel: &'a Panel,
+    side: u32,
     width: u32,
     height: u32,
 }
 
 impl<'a> Cell<'a> {
-    fn new(panel: &'a Panel) -> Result<Cell<'a>, ImageError> {
-        let (width, height) = size_on_sheet(&panel.picture)?;
-        Ok(Cell { panel, width, height })
+    fn new(panel: &'a Panel, side: u32) -> Result<Cell<'a>, ImageError> {
+        let (width, height) = size_on_sheet(&panel.picture, side)?;
+        Ok(Cell { panel, side, width, height })
     }
 
     fn caption_height(&self) -> u32 {
@@ -144,7 +208,7 @@ impl<'a> Cell<'a> {
         width: u32,
         picture_height: u32,
     ) -> Result<(), ImageError> {
-        let picture = thumbnail(&self.panel.picture)?;
+        let picture = sized(&self.panel.picture, self.side)?;
         let down = picture_height.saturating_sub(self.height);
         imageops::replace(page, &picture, x.into(), (y + down).into());
         let mut y = y + picture_height + GAP;
@@ -181,6 +245,31 @@ mod tests {
             caption: lines.iter().map(|line| (*line).to_owned()).collect(),
             warning: warning.map(str::to_owned),
         }
+    }
+
+    /// A sheet of one section without a title.
+    fn sheet(panels: &[Panel], columns: Option<usize>) -> Result<RgbImage, ImageError> {
+        super::sheet(&[Section { title: String::new(), panels: panels.to_vec() }], columns)
+    }
+
+    #[test]
+    fn sections_begin_rows_and_many_columns_make_small_pictures() {
+        let panels = vec![panel(100, 100, &["layer1.0"], None); 9];
+        let section =
+            |title: &str, count: usize| Section { title: title.into(), panels: panels[..count].to_vec() };
+        let page = super::sheet(&[section("grad-cam", 9), section("gradient", 1)], Some(9)).unwrap();
+        let row = 34 + 200 + 8 + 22;
+        assert_eq!(page.dimensions(), (2 * 24 + 9 * 200 + 8 * 20, 24 + row + 28 + row + 24));
+        let at = |x: u32, y: u32| page.get_pixel(x, y).0;
+        assert_eq!(
+            (at(24, 58), at(24, 57 + row + 28 + 1), at(244, 58 + row + 28)),
+            ([9, 99, 199], [9, 99, 199], [255; 3])
+        );
+        assert!((24..200).any(|x| at(x, 40) != [255; 3]), "the title is above its panels");
+        // What would be too large a sheet has smaller pictures.
+        let many = vec![Section { title: String::new(), panels: vec![panels[0].clone(); 2000] }];
+        let page = super::sheet(&many, Some(10)).unwrap();
+        assert!(page.width() < 2000 && page.height() > 20_000, "{:?}", page.dimensions());
     }
 
     #[test]

@@ -1,0 +1,77 @@
+//! What stands where on a sheet, and what is written below it.
+
+use whycam::Map;
+use whycam::image::{Panel, RgbImage, Section};
+
+use crate::out::percent;
+
+/// Most panels in a row.
+const MOST_IN_A_ROW: usize = 10;
+
+/// The sections of a sheet, and in how many columns.
+///
+/// Where methods read several layers, every method of every class is a section with a column for each layer; where there are
+/// several classes, every method is one with a column for each class. All else is laid out as it fits.
+pub fn arranged(photo: Option<&Panel>, maps: Vec<(&Map, RgbImage)>) -> (Vec<Section>, Option<usize>) {
+    let sweep = maps.iter().any(|(a, _)| maps.iter().any(|(b, _)| is_same_but_layer(a, b)));
+    let classes = maps.iter().any(|(map, _)| map.target != maps[0].0.target);
+    if !sweep && !classes {
+        let panels =
+            photo.cloned().into_iter().chain(maps.into_iter().map(|(map, picture)| panel(map, picture)));
+        return (vec![Section { title: String::new(), panels: panels.collect() }], None);
+    }
+    let mut sections: Vec<([&str; 2], Section)> = Vec::new();
+    for (map, picture) in maps {
+        let key = [map.method.as_str(), if sweep { map.target.as_str() } else { "" }];
+        let at = sections.iter().position(|(k, _)| *k == key).unwrap_or_else(|| {
+            let title = if sweep {
+                format!("{}: {} {}, score {:.2}", map.method, map.label, percent(map.probability), map.score)
+            } else {
+                String::new()
+            };
+            sections.push((key, Section { title, panels: photo.cloned().into_iter().collect() }));
+            sections.len() - 1
+        });
+        let panel = if sweep { panel_of_layer(map, picture) } else { panel(map, picture) };
+        sections[at].1.panels.push(panel);
+    }
+    let sections: Vec<Section> = sections.into_iter().map(|(_, section)| section).collect();
+    let most = sections.iter().map(|section| section.panels.len()).max().unwrap_or(1);
+    let lines = most.div_ceil(MOST_IN_A_ROW);
+    (sections, Some(most.div_ceil(lines)))
+}
+
+fn is_same_but_layer(a: &Map, b: &Map) -> bool {
+    a.layer != b.layer && (&a.method, &a.target) == (&b.method, &b.target)
+}
+
+/// A map on the sheet.
+fn panel(map: &Map, picture: RgbImage) -> Panel {
+    let caption = vec![
+        format!("{} {}", map.label, percent(map.probability)),
+        format!("{}, score {:.2}", map.method, map.score),
+        format!("{} {}", shape(map), map.legend.unwrap_or(place(map))),
+    ];
+    Panel { picture, caption, warning: warning(map) }
+}
+
+/// A map where the layers are what differs.
+fn panel_of_layer(map: &Map, picture: RgbImage) -> Panel {
+    let caption = [place(map).to_owned(), shape(map)].into_iter().chain(map.legend.map(str::to_owned));
+    let warning = map.verdict.advice().map(|_| map.verdict.code().replace('-', " "));
+    Panel { picture, caption: caption.collect(), warning }
+}
+
+/// The layer as people call it: by its module, where the model tells.
+fn place(map: &Map) -> &str {
+    map.module.as_deref().unwrap_or(&map.layer)
+}
+
+fn shape(map: &Map) -> String {
+    map.shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×")
+}
+
+/// What is odd about the map, without what to make of it, for which there is no room.
+fn warning(map: &Map) -> Option<String> {
+    map.verdict.advice().and_then(|advice| advice.split([':', ';']).next()).map(str::to_owned)
+}
