@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use whycam::engine::{Device, ENGINES};
 use whycam::image::{Align, Colormap, OverlayStyle};
 use whycam::prep::{PRESETS, Prep};
-use whycam::{METHODS, Method, Target};
+use whycam::{METHODS, Method, TARGETS, Target};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -136,15 +136,10 @@ pub struct Explain {
     #[arg(long, value_name = "N", help_heading = "Model")]
     pub batch: Option<NonZeroUsize>,
 
-    /// What to explain: top1, top:K, class:INDEX or class:NAME.
-    #[arg(
-        long,
-        value_name = "TARGET",
-        help_heading = "Question",
-        default_value = "top1",
-        value_delimiter = ','
-    )]
-    pub target: Vec<Target>,
+    /// What to explain, a list: top:K, class:CLASS, log-prob:CLASS, output:NAME[I,J,…], segment:CLASS[@MASK], box:ANCHOR:CLASS,
+    /// similar:FILE.npy.
+    #[arg(long, value_name = "TARGET", help_heading = "Question", default_value = "top1", long_help = targets())]
+    pub target: Vec<Listed<Target>>,
     /// How to explain it, with options as in grad-cam:relu=off (see `whycam methods`).
     #[arg(long, value_name = "METHOD", help_heading = "Question", default_value = METHODS[0].name, value_delimiter = ',', value_parser = Offered::<Method>::new(methods))]
     pub method: Vec<Method>,
@@ -206,7 +201,7 @@ pub struct Explain {
 /// Which input size and output of a model are meant.
 #[derive(Debug, Args)]
 pub struct Choice {
-    /// The output that holds the class scores [default: the first that ends in a class axis].
+    /// The output that is explained [default: the first that fits the target; of class scores the first that ends in a class axis].
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub output: Option<String>,
     /// Size of the model's image, for models that leave it open or to change it.
@@ -235,15 +230,9 @@ pub struct Compile {
     /// The version of ONNX's operators [default: the model's own, or the next that has all that is needed].
     #[arg(long, value_name = "N", help_heading = "Model")]
     pub opset: Option<i64>,
-    /// What to explain: top1, top:K, class:INDEX, class:NAME; or input, input:K for classes that every run is given.
-    #[arg(
-        long,
-        value_name = "TARGET",
-        help_heading = "Question",
-        default_value = "top1",
-        value_delimiter = ','
-    )]
-    pub target: Vec<Classes>,
+    /// What to explain, as for `explain`; or input, input:K for classes that every run is given.
+    #[arg(long, value_name = "TARGET", help_heading = "Question", default_value = "top1")]
+    pub target: Vec<Listed<Classes>>,
     /// How to explain it, with options as in grad-cam:relu=off (see `whycam methods`).
     #[arg(long, value_name = "METHOD", help_heading = "Question", default_value = METHODS[0].name, value_parser = Offered::<Method>::new(methods))]
     pub method: Method,
@@ -256,6 +245,26 @@ pub struct Compile {
     /// Print errors only.
     #[arg(long)]
     pub quiet: bool,
+}
+
+/// Several of a kind, separated by commas that are not in brackets.
+#[derive(Clone, Debug)]
+pub struct Listed<T>(pub Vec<T>);
+
+impl<T: FromStr<Err: ToString>> FromStr for Listed<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Listed<T>, String> {
+        let all: Result<Vec<T>, T::Err> = whycam::split(text).map(str::parse).collect();
+        all.map(Listed).map_err(|e| e.to_string())
+    }
+}
+
+/// Help on targets, from the library's list.
+fn targets() -> String {
+    let lines = TARGETS.iter().map(|kind| format!("  {}\n      {}", kind.form, kind.about));
+    let head = "What to explain: targets, separated by commas. CLASS is an index or a label; --output picks among outputs.";
+    format!("{head}\n{}", lines.collect::<Vec<_>>().join("\n"))
 }
 
 /// Which classes a compiled model explains.

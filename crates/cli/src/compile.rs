@@ -11,6 +11,7 @@ use crate::args::{self, Classes};
 use crate::console::Console;
 use crate::fail::Fail;
 use crate::out;
+use crate::targets;
 
 /// Writes the compiled model, and the files of weights that it needs beside it.
 ///
@@ -37,7 +38,7 @@ pub fn run(args: &args::Compile) -> Result<ExitCode, Fail> {
         &Compile {
             method: args.method.clone(),
             layer: Some(args.layer.clone()).filter(|layer| layer != "auto"),
-            classes: classes(&args.target)?,
+            classes: classes(&args.target.iter().flat_map(|list| list.0.clone()).collect::<Vec<_>>())?,
             align: args.align,
             prep: args.prep.as_ref().map(|_| prep(&model)).transpose()?,
             opset: args.opset,
@@ -84,9 +85,10 @@ fn classes(asked: &[Classes]) -> Result<Explained, Fail> {
         Classes::Input(_) => None,
     };
     let all: Option<Vec<_>> = asked.iter().map(target).collect();
-    all.map(Explained::Targets).ok_or_else(|| {
+    let all = all.ok_or_else(|| {
         Fail::usage("--target input is given beside other targets", "give all classes as the input: input:K")
-    })
+    })?;
+    Ok(Explained::Targets(targets::read(all.iter())?))
 }
 
 /// How photos are prepared, which somebody must have said.

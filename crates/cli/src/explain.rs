@@ -29,6 +29,7 @@ use crate::further;
 use crate::inputs;
 use crate::out::{Place, Show};
 use crate::record::{self, EngineFacts, Facts, InputFacts, ModelFacts, hex};
+use crate::targets;
 
 /// Most pixels of the images in a run, unless `--batch` says otherwise: eight images of 384 × 384.
 const MOST_PIXELS: usize = 8 * 384 * 384;
@@ -52,7 +53,7 @@ pub fn run(args: &Explain) -> Result<ExitCode, Fail> {
     let question = Question {
         methods: args.method.clone(),
         layers,
-        targets: args.target.clone(),
+        targets: targets::read(args.target.iter().flat_map(|list| &list.0))?,
         align: args.align,
         batch: args.batch.map_or_else(|| batch(&model), NonZeroUsize::get),
     };
@@ -205,8 +206,8 @@ fn announce(
             "prep   {prep}, a guess: the model does not say how photos are prepared (see --prep)"
         ));
     }
-    let (labels, classes) = (model.labels().len(), model.score().classes);
-    if labels != 0 && labels != classes {
+    let (labels, classes) = (model.labels().len(), model.score().map_or(0, |score| score.classes));
+    if labels != 0 && classes != 0 && labels != classes {
         console
             .note(&format!("warning: there are {labels} labels for {classes} classes; names may be wrong"));
     }
@@ -293,7 +294,10 @@ impl Session<'_> {
                 path: path_of(self.args),
                 sha256: model.sha256(),
                 size: [model.input().height, model.input().width],
-                output: &model.graph().value(model.score().output).name,
+                output: model
+                    .output()
+                    .or(model.score().map(|s| s.output))
+                    .map(|id| model.graph().value(id).name.as_str()),
             },
             engine: &self.engine,
             prep: prep.map(|(prep, _)| prep.to_string()),

@@ -250,7 +250,7 @@ impl Report {
     /// What only a model has that can be explained.
     fn add_model(&mut self, model: &Model) {
         let name = |id| model.graph().value(id).name.clone();
-        let (input, score) = (model.input(), model.score());
+        let input = model.input();
         self.image = Some(Picture {
             input: name(model.image()),
             channels: input.channels,
@@ -261,7 +261,7 @@ impl Report {
                 Layout::Nhwc => "NHWC",
             },
         });
-        self.score = Some(Scores {
+        self.score = model.score().map(|score| Scores {
             value: name(score.value),
             output: name(score.output),
             kind: score.kind.name(),

@@ -25,7 +25,7 @@ pub fn arranged(photo: Option<&Panel>, maps: Vec<(&Map, RgbImage)>) -> (Vec<Sect
         let key = [map.method.as_str(), if sweep { map.target.as_str() } else { "" }];
         let at = sections.iter().position(|(k, _)| *k == key).unwrap_or_else(|| {
             let title = if sweep {
-                format!("{}: {} {}, score {:.2}", map.method, map.label, percent(map.probability), map.score)
+                format!("{}: {}, score {:.2}", map.method, named(map), map.score)
             } else {
                 String::new()
             };
@@ -48,7 +48,7 @@ fn is_same_but_layer(a: &Map, b: &Map) -> bool {
 /// A map on the sheet.
 fn panel(map: &Map, picture: RgbImage) -> Panel {
     let caption = vec![
-        format!("{} {}", map.label, percent(map.probability)),
+        named(map),
         format!("{}, score {:.2}", map.method, map.score),
         format!("{} {}", shape(map), map.legend.unwrap_or(place(map))),
     ];
@@ -74,4 +74,9 @@ fn shape(map: &Map) -> String {
 /// What is odd about the map, without what to make of it, for which there is no room.
 fn warning(map: &Map) -> Option<String> {
     map.verdict.advice().and_then(|advice| advice.split([':', ';']).next()).map(str::to_owned)
+}
+
+/// What a map explains, with its probability where it has one.
+fn named(map: &Map) -> String {
+    map.probability.map_or_else(|| map.label.clone(), |p| format!("{} {}", map.label, percent(p)))
 }

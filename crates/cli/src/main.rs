@@ -15,6 +15,7 @@ mod methods;
 mod npy;
 mod out;
 mod record;
+mod targets;
 
 use std::process::ExitCode;
 

@@ -36,8 +36,9 @@ pub struct ModelFacts<'a> {
     pub sha256: &'a str,
     /// Height and width of its image.
     pub size: [usize; 2],
-    /// The output that holds the class scores.
-    pub output: &'a str,
+    /// The output that was chosen, or holds the class scores; absent for a model without any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<&'a str>,
 }
 
 /// An engine.

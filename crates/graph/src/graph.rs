@@ -446,8 +446,8 @@ impl Build {
         self.graph.values[id.0 as usize].ints = ints;
     }
 
-    /// Makes fresh names differ from `name`, which will be used later.
-    pub(crate) fn avoid(&mut self, name: &str) {
+    /// Makes fresh names differ from `name`, which will be used later, or elsewhere.
+    pub fn avoid(&mut self, name: &str) {
         if let Some(number) = name.strip_prefix("whycam/").and_then(|n| n.parse::<u32>().ok()) {
             self.fresh = self.fresh.max(number as usize);
         }

@@ -387,7 +387,15 @@ fn layers_are_found_by_value_node_and_module() {
 fn patterns_stand_for_the_last_layers_of_modules() {
     let found = |graph: &Graph, pattern: &str| {
         let (image, value) = (graph.inputs()[0], graph.outputs()[0]);
-        let score = layer::Score { value, output: value, kind: ScoreKind::Logit, classes: 4 };
+        let score = layer::Score {
+            value,
+            output: value,
+            kind: ScoreKind::Logit,
+            classes: 4,
+            told: value,
+            aims: 0,
+            from: 0,
+        };
         layer::matching(graph, image, &score, pattern)
     };
     let (graph, [one, two, three, four]) = modules();

@@ -6,6 +6,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let image = model.open_image("examples/photos/chelsea.jpg")?;
     let map = explain(&model, &image, &Target::class("tabby"), &"cam".parse()?)?;
     std::fs::write("chelsea.cam.png", map.picture(&image)?)?;
-    println!("{} {:.3}, read at {}: {:?}", map.label, map.probability, map.layer, map.verdict);
+    println!("{} {:.3}, read at {}: {:?}", map.label, map.score, map.layer, map.verdict);
     Ok(())
 }

@@ -6,6 +6,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let image = model.open_image("examples/photos/chelsea.jpg")?;
     let map = explain(&model, &image, &Target::TOP1, &"gradient".parse()?)?;
     std::fs::write("chelsea.gradient.png", map.picture(&image)?)?;
-    println!("{}: {} {:.3}", map.method, map.label, map.probability);
+    println!("{}: {} {:.3}", map.method, map.label, map.score);
     Ok(())
 }

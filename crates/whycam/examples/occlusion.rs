@@ -8,7 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write("chelsea.occlusion.png", map.picture(&image)?)?;
     println!(
         "{} {:.3}: covering a patch changes its score by {:.2} to {:.2}",
-        map.label, map.probability, map.min, map.max
+        map.label, map.score, map.min, map.max
     );
     Ok(())
 }

@@ -14,13 +14,13 @@ use crate::image::Align;
 use crate::method::{Ask, Kind, Method};
 use crate::model::{Model, sha256};
 use crate::prep::{Layout, Prep};
-use crate::target::Target;
+use crate::target::{Aimed, Target};
 
 /// The name of the input that takes photos.
 const PHOTO: &str = "photo";
 
 /// Which classes a compiled model explains.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Explained {
     /// These, the top ones first.
     Targets(Vec<Target>),
@@ -66,7 +66,11 @@ pub struct Compiled {
 /// When the method is not a derived graph alone, a class or layer does not exist, a node on the way cannot be
 /// differentiated, or the file cannot take what is added.
 pub fn compile(model: &Model, file: &ModelBytes, ask: &Compile) -> Result<Compiled> {
-    let (graph, image) = (model.graph(), model.image());
+    let own_graph = model.graph();
+    let targets = if let Explained::Targets(targets) = &ask.classes { targets.as_slice() } else { &[] };
+    let aimed = Aimed::new(model, targets)?;
+    let model = aimed.model.as_ref();
+    let (graph, image, score) = (model.graph(), model.image(), model.scored()?);
     let Kind::Gradient(formula) = ask.method.info().kind else {
         return Err(refusal(&ask.method, why(ask.method.info().kind)));
     };
@@ -82,13 +86,17 @@ pub fn compile(model: &Model, file: &ModelBytes, ask: &Compile) -> Result<Compil
     }
     let read = match (&ask.layer, ask.method.info().space.reads_layer()) {
         (_, false) => image,
-        (None, true) => ask.method.automatic_layer(graph, image, model.score())?,
+        (None, true) => ask.method.automatic_layer(graph, image, score)?,
         (Some(name), true) => layer::find(graph, name)?,
     };
     let enlarge = Coordinates::from(ask.align);
     let formula = formula(&Ask { image, layer: read, enlarge }, &ask.method);
-    let (classes, fixed) = classes(model, &ask.classes)?;
-    let derived = derive(graph, image, model.score(), classes, &[formula])?.graph;
+    let fixed: Vec<i64> = aimed.given.iter().map(|&column| column as i64).collect();
+    let classes = match ask.classes {
+        Explained::Input(given) => Classes { top: 0, given },
+        Explained::Targets(_) => Classes { top: aimed.top, given: fixed.len() },
+    };
+    let derived = derive(graph, image, score, classes, &[formula])?.graph;
     let derived = with_heatmap(model, &derived, enlarge)?;
     let before = match (&ask.prep, fixed.as_slice()) {
         (None, []) => None,
@@ -101,8 +109,9 @@ pub fn compile(model: &Model, file: &ModelBytes, ask: &Compile) -> Result<Compil
     if let Some(prep) = &ask.prep {
         metadata.insert("whycam.prep".into(), prep.of_bytes().to_string());
     }
-    let (opset, model) = (ask.opset.unwrap_or(0), graph);
-    let graft = Graft { model, before: before.as_ref(), derived: &derived, metadata: &metadata, opset };
+    let opset = ask.opset.unwrap_or(0);
+    let graft =
+        Graft { model: own_graph, before: before.as_ref(), derived: &derived, metadata: &metadata, opset };
     let bytes = onnx::graft(file, &graft)?;
     let now = onnx::read(&bytes, &onnx::ReadOptions::default()).map_or(own, |graph| graph.header().opset());
     Ok(Compiled { bytes, layer, opset: [own, now] })
@@ -123,23 +132,6 @@ fn why(kind: Kind) -> &'static str {
     }
 }
 
-/// How many classes are found and given, and those that are given now.
-fn classes(model: &Model, asked: &Explained) -> Result<(Classes, Vec<i64>)> {
-    let targets = match asked {
-        Explained::Input(given) => return Ok((Classes { top: 0, given: *given }, Vec::new())),
-        Explained::Targets(targets) => targets,
-    };
-    let (mut top, mut fixed) = (0, Vec::new());
-    for target in targets {
-        match (target, target.index(model.score().classes, model.labels())?) {
-            (Target::Top(k), _) => top = top.max(*k),
-            (_, Some(index)) if !fixed.contains(&(index as i64)) => fixed.push(index as i64),
-            _ => {}
-        }
-    }
-    Ok((Classes { top, given: fixed.len() }, fixed))
-}
-
 /// A graph that makes inputs of the model: the image, from photos that need no more than their size (`uint8[N,H,W,3]`, RGB),
 /// and `target`, of classes that are always the same.
 fn before(model: &Model, prep: Option<&Prep>, classes: &[i64]) -> Result<Graph> {
@@ -147,6 +139,7 @@ fn before(model: &Model, prep: Option<&Prep>, classes: &[i64]) -> Result<Graph> 
     let image = graph.value(model.image());
     let (shape, dtype) = (graph.shape(model.image())?.clone(), image.dtype.unwrap_or(DType::F32));
     let mut b = Build::new(Header::default());
+    avoid(&mut b, graph);
     let mut made = Vec::new();
     match prep {
         None => drop(b.input(&image.name, dtype, shape.clone())?),
@@ -166,7 +159,7 @@ fn before(model: &Model, prep: Option<&Prep>, classes: &[i64]) -> Result<Graph> 
         }
     }
     if !classes.is_empty() {
-        let scores = graph.shape(model.score().value)?;
+        let scores = graph.shape(model.scored()?.told)?;
         let batch = if scores.rank() == 1 { Dim::Fixed(1) } else { scores.0[0] };
         let row = b.constant(Tensor::i64(&[1, classes.len()], classes)?);
         let rows = b.expand(row, &Shape(vec![batch, Dim::Fixed(classes.len())]))?;
@@ -175,6 +168,11 @@ fn before(model: &Model, prep: Option<&Prep>, classes: &[i64]) -> Result<Graph> 
         made.push(target);
     }
     Ok(b.finish(made))
+}
+
+/// Keeps the model's names for what it calls so, also where that is in no part of what is built.
+fn avoid(b: &mut Build, model: &Graph) {
+    model.values().for_each(|(_, value)| b.avoid(&value.name));
 }
 
 /// The derived graph with the outputs `map`, `heatmap` and `range` alone.
@@ -186,6 +184,7 @@ fn with_heatmap(model: &Model, derived: &Graph, enlarge: Coordinates) -> Result<
         return Err(Error::ask("the model has values called map or range already", "rename them"));
     }
     let mut b = Build::extend(derived);
+    avoid(&mut b, model.graph());
     let heat = heat(&mut b, model, map, range, enlarge)?;
     let heatmap = b.copy(heat)?;
     b.rename(heatmap, "heatmap")?;

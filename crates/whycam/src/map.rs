@@ -57,15 +57,18 @@ pub struct Map {
     pub module: Option<String>,
     /// The target as it was asked.
     pub target: String,
-    /// The class that was explained.
-    pub class: usize,
-    /// Its name.
+    /// The class that was explained, where it was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<usize>,
+    /// Its name; the target where it is no class.
     pub label: String,
     /// Its score: the value that was differentiated.
     pub score: f32,
-    /// Its probability, by softmax or sigmoid.
-    pub probability: f32,
-    /// What the model makes of the score: `logit` (nothing), `softmax` or `sigmoid`.
+    /// Its probability, by softmax or sigmoid, where the score is that of a class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probability: Option<f32>,
+    /// What the model makes of the score, `logit` (nothing), `softmax` or `sigmoid`; of other targets what the score is:
+    /// `log-probability`, `element`, `region`, `box` or `cosine`.
     pub score_kind: &'static str,
     /// `[h,w]`, or `[C,H,W]` for a map of the image.
     pub shape: Vec<usize>,
@@ -91,6 +94,9 @@ pub struct Map {
     /// The values, row by row.
     #[serde(skip)]
     pub values: Vec<f32>,
+    /// The column of the scores that was explained.
+    #[serde(skip)]
+    pub(crate) column: usize,
     #[serde(skip)]
     pub(crate) channel_order: Order,
     /// Height and width of the model's image.

@@ -21,7 +21,9 @@ use crate::prep::{Layout, Prep};
 pub struct Model {
     graph: Graph,
     image: ValueId,
-    score: Score,
+    /// The output that was chosen.
+    output: Option<ValueId>,
+    score: Option<Score>,
     input: ImageInput,
     prep: Option<(Prep, Origin)>,
     labels: Vec<String>,
@@ -33,7 +35,7 @@ pub struct Model {
 pub struct ModelOptions {
     /// Height and width of the image, for models that leave them open or to change what they declare.
     pub size: Option<[usize; 2]>,
-    /// The output that holds the class scores.
+    /// The output that is explained.
     pub output: Option<String>,
     /// How photos are prepared.
     pub prep: Option<Prep>,
@@ -80,7 +82,7 @@ impl Model {
     /// Reads a model.
     ///
     /// # Errors
-    /// When the bytes are no sound ONNX model, or it has no image input or class scores.
+    /// When the bytes are no sound ONNX model, or it has no image input.
     pub fn from_bytes(bytes: &ModelBytes, options: ModelOptions) -> Result<Model> {
         let about = About::default();
         Model::with_about(bytes, options, about)
@@ -93,7 +95,8 @@ impl Model {
     pub fn with_about(bytes: &ModelBytes, options: ModelOptions, about: About) -> Result<Model> {
         let graph = onnx::read(bytes, &onnx::ReadOptions { size: options.size })?;
         let image = layer::image_input(&graph)?;
-        let score = layer::score(&graph, options.output.as_deref())?;
+        let output = options.output.as_deref().map(|name| layer::output(&graph, name)).transpose()?;
+        let score = layer::score(&graph, options.output.as_deref()).ok();
         let input = ImageInput::of(&graph, image)?;
         let about = about.or(About::from_metadata(&graph.header().metadata)?);
         let prep = match (options.prep, about.prep) {
@@ -103,7 +106,7 @@ impl Model {
             (None, None) => None,
         };
         let labels = options.labels.or(about.labels).unwrap_or_default();
-        Ok(Model { graph, image, score, input, prep, labels, sha256: sha256(bytes) })
+        Ok(Model { graph, image, output, score, input, prep, labels, sha256: sha256(bytes) })
     }
 
     /// The graph.
@@ -121,9 +124,35 @@ impl Model {
         self.image
     }
 
+    /// The same model, asked something else.
+    pub(crate) fn with_score(self, score: Score) -> Model {
+        Model { score: Some(score), ..self }
+    }
+
+    /// The class scores; none for a model that has others outputs alone.
+    pub fn score(&self) -> Option<&Score> {
+        self.score.as_ref()
+    }
+
+    /// The output that was chosen by name.
+    pub fn output(&self) -> Option<ValueId> {
+        self.output
+    }
+
     /// The class scores.
-    pub fn score(&self) -> &Score {
-        &self.score
+    ///
+    /// # Errors
+    /// When the model, or the output that was chosen, has none.
+    pub fn scored(&self) -> Result<&Score> {
+        if let Some(score) = &self.score {
+            return Ok(score);
+        }
+        let name = self.output.map(|id| self.graph.value(id).name.as_str());
+        let error = match layer::score(&self.graph, name) {
+            Err(whycam_graph::Error::Unfit { what, hint }) => (what, hint),
+            _ => ("the model has no class scores".to_owned(), layer::outputs(&self.graph)),
+        };
+        Err(Error::ask(error.0, format!("{}; ask for another --target than a class", error.1)))
     }
 
     /// Size and layout of the image input.

@@ -1,12 +1,18 @@
-//! What is asked: which classes.
+//! What is asked: a class, or another number that the model makes of an image.
+
+mod resolve;
 
 use std::fmt;
 use std::str::FromStr;
 
+use whycam_graph::Tensor;
+
 use crate::error::{Error, Result};
 
-/// A class, or several, whose score is explained. Its text form is the command line's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) use resolve::{Aimed, Beside};
+
+/// What is explained. Its text form is the command line's.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Target {
     /// The `K` classes with the highest scores: `top1`, `top:5`.
     Top(usize),
@@ -14,7 +20,82 @@ pub enum Target {
     Index(usize),
     /// One class by its label, whatever the case: `class:tabby`.
     Name(String),
+    /// The logarithm of a class's probability: `log-prob:281`, `log-prob:tabby`.
+    LogProb(String),
+    /// One element of an output: `output:NAME[3,4,5]`, without the axis of images.
+    Output {
+        /// The output.
+        name: String,
+        /// The index.
+        index: Vec<usize>,
+    },
+    /// A class of a segmentation map, summed over a region: `segment:dog`, the cells where no class scores higher, or
+    /// `segment:dog@mask.png`, the cells where the mask is not 0.
+    Segment {
+        /// The class, by index or label.
+        class: String,
+        /// The mask, `[h,w]` of any size.
+        mask: Option<FromFile>,
+    },
+    /// The score of a class in a box of a detector: `box:1023:dog`.
+    Box {
+        /// Which of the anchors.
+        anchor: usize,
+        /// The class, by index or label.
+        class: String,
+    },
+    /// The cosine similarity of an embedding to a given one: `similar:other.npy`.
+    Similar(FromFile),
 }
+
+/// An array that a target takes from a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FromFile {
+    /// The file's name as it was written.
+    pub file: String,
+    /// What it holds; none until it is read ([`Target::read_files`]).
+    pub array: Option<Tensor>,
+}
+
+/// A kind of target, for help and tables.
+#[derive(Clone, Copy, Debug)]
+pub struct TargetKind {
+    /// How it is written.
+    pub form: &'static str,
+    /// What is explained.
+    pub about: &'static str,
+}
+
+/// All kinds of targets.
+pub const TARGETS: &[TargetKind] = &[
+    TargetKind { form: "top1, top:K", about: "the K classes with the highest scores" },
+    TargetKind {
+        form: "class:INDEX, class:NAME",
+        about: "the score of a class, before a softmax or sigmoid",
+    },
+    TargetKind { form: "log-prob:CLASS", about: "the logarithm of a class's probability" },
+    TargetKind {
+        form: "output:NAME[I,J,…]",
+        about: "one element of an output of any shape; its axis of images is left out, or 0",
+    },
+    TargetKind {
+        form: "segment:CLASS",
+        about: "a class of a segmentation map (N×C×h×w or N×h×w×C), summed over the cells where no class is higher",
+    },
+    TargetKind {
+        form: "segment:CLASS@FILE",
+        about: "the same, summed where a PNG or .npy mask, resized to the map by nearest neighbour, is not 0",
+    },
+    TargetKind {
+        form: "box:ANCHOR:CLASS",
+        about: "the score of a class in one box of a raw detector output: N×anchors×classes beside an output of boxes, \
+                N×anchors×(4+1+classes), or N×(4+classes)×anchors",
+    },
+    TargetKind {
+        form: "similar:FILE.npy",
+        about: "the cosine similarity of an embedding, an output of as many numbers as the file holds, to that in the file",
+    },
+];
 
 impl Target {
     /// The class with the highest score.
@@ -25,57 +106,54 @@ impl Target {
         Target::Name(name.to_owned())
     }
 
-    /// The index of the class among `classes`; `None` for [`Target::Top`].
+    /// Whether classes by their scores are asked.
+    pub(crate) fn is_class(&self) -> bool {
+        matches!(self, Target::Top(_) | Target::Index(_) | Target::Name(_))
+    }
+
+    /// Targets in a list, separated by commas; those in brackets belong to an index.
     ///
     /// # Errors
-    /// When there is no such class, or several are called so.
-    pub(crate) fn index(&self, classes: usize, labels: &[String]) -> Result<Option<usize>> {
-        match self {
-            Target::Top(_) => Ok(None),
-            Target::Index(index) if *index < classes => Ok(Some(*index)),
-            Target::Index(index) => Err(Error::ask(
-                format!("there is no class {index}"),
-                format!("the model has the classes 0 to {}", classes.saturating_sub(1)),
-            )),
-            Target::Name(name) => by_name(name, labels).map(Some),
-        }
+    /// When one is no target.
+    pub fn list(text: &str) -> Result<Vec<Target>> {
+        split(text).map(str::parse).collect()
+    }
+
+    /// The target with the files that it names read.
+    ///
+    /// # Errors
+    /// As `read`.
+    pub fn read_files<E>(
+        self,
+        read: impl Fn(&str) -> std::result::Result<Tensor, E>,
+    ) -> std::result::Result<Target, E> {
+        let filled = |from: FromFile| -> std::result::Result<FromFile, E> {
+            Ok(FromFile { array: Some(read(&from.file)?), file: from.file })
+        };
+        Ok(match self {
+            Target::Segment { class, mask } => Target::Segment { class, mask: mask.map(filled).transpose()? },
+            Target::Similar(from) => Target::Similar(filled(from)?),
+            other => other,
+        })
     }
 }
 
-fn by_name(name: &str, labels: &[String]) -> Result<usize> {
-    if labels.is_empty() {
-        return Err(Error::ask(
-            format!("the class {name:?} cannot be found, because the model has no labels"),
-            "give --labels FILE, or the class by index as class:INDEX",
-        ));
-    }
-    let wanted = name.trim().to_lowercase();
-    let list = |found: &[(usize, &String)]| {
-        let told: Vec<String> =
-            found.iter().take(12).map(|(i, label)| format!("class:{i} ({label})")).collect();
-        told.join(", ")
-    };
-    let labels: Vec<(usize, &String)> = labels.iter().enumerate().collect();
-    let matching = |test: &dyn Fn(&str) -> bool| -> Vec<(usize, &String)> {
-        labels.iter().copied().filter(|(_, label)| test(&label.to_lowercase())).collect()
-    };
-    match matching(&|label| label == wanted).as_slice() {
-        [(index, _)] => Ok(*index),
-        [] => {
-            let near = matching(&|label| {
-                label.contains(&wanted)
-                    || wanted.split_whitespace().any(|word| word.len() > 2 && label.contains(word))
-            });
-            let hint = match near.as_slice() {
-                [] => "labels are compared whole; see --labels, or give class:INDEX".into(),
-                near => format!("did you mean {}?", list(near)),
-            };
-            Err(Error::ask(format!("no class is called {name:?}"), hint))
+/// The elements of a list, separated by commas that are not in brackets.
+pub fn split(text: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0_usize;
+    text.split(move |c| {
+        match c {
+            '[' => depth += 1,
+            ']' => depth = depth.saturating_sub(1),
+            _ => {}
         }
-        several => Err(Error::ask(
-            format!("{} classes are called {name:?}", several.len()),
-            format!("choose one of {}", list(several)),
-        )),
+        c == ',' && depth == 0
+    })
+}
+
+impl FromFile {
+    fn named(file: &str) -> FromFile {
+        FromFile { file: file.to_owned(), array: None }
     }
 }
 
@@ -86,6 +164,15 @@ impl fmt::Display for Target {
             Target::Top(k) => write!(f, "top:{k}"),
             Target::Index(index) => write!(f, "class:{index}"),
             Target::Name(name) => write!(f, "class:{name}"),
+            Target::LogProb(class) => write!(f, "log-prob:{class}"),
+            Target::Output { name, index } => {
+                let index: Vec<String> = index.iter().map(usize::to_string).collect();
+                write!(f, "output:{name}[{}]", index.join(","))
+            }
+            Target::Segment { class, mask: None } => write!(f, "segment:{class}"),
+            Target::Segment { class, mask: Some(mask) } => write!(f, "segment:{class}@{}", mask.file),
+            Target::Box { anchor, class } => write!(f, "box:{anchor}:{class}"),
+            Target::Similar(to) => write!(f, "similar:{}", to.file),
         }
     }
 }
@@ -94,16 +181,45 @@ impl FromStr for Target {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Target> {
-        let no = |what: String| Error::ask(what, "a target is top1, top:K, class:INDEX or class:NAME");
+        let no = |what: String| {
+            let forms: Vec<&str> = TARGETS.iter().map(|kind| kind.form).collect();
+            Error::ask(what, format!("a target is one of {}", forms.join(", ")))
+        };
+        let class = |name: &str| match name.trim() {
+            "" => Err(no(format!("{text:?} names no class"))),
+            name => Ok(name.to_owned()),
+        };
         match text.split_once(':') {
             None if text == "top1" => Ok(Target::TOP1),
             Some(("top", k)) => match k.parse() {
                 Ok(k) if k > 0 => Ok(Target::Top(k)),
                 _ => Err(no(format!("{k:?} is not a number of classes"))),
             },
-            Some(("class", name)) if !name.trim().is_empty() => {
-                Ok(name.parse().map_or_else(|_| Target::Name(name.trim().to_owned()), Target::Index))
+            Some(("class", name)) => {
+                let name = class(name)?;
+                Ok(name.parse().map_or(Target::Name(name), Target::Index))
             }
+            Some(("log-prob", name)) => Ok(Target::LogProb(class(name)?)),
+            Some(("output", element)) => {
+                let index = element.strip_suffix(']').and_then(|e| e.rsplit_once('['));
+                let index = index.filter(|(name, _)| !name.is_empty()).and_then(|(name, index)| {
+                    let index: Option<Vec<usize>> = index.split(',').map(|i| i.trim().parse().ok()).collect();
+                    Some(Target::Output { name: name.to_owned(), index: index? })
+                });
+                index.ok_or_else(|| no(format!("{element:?} is no element of an output, as in scores[281]")))
+            }
+            Some(("segment", name)) => Ok(match name.split_once('@') {
+                Some((_, "")) => return Err(no(format!("{text:?} names no file"))),
+                Some((name, file)) => {
+                    Target::Segment { class: class(name)?, mask: Some(FromFile::named(file)) }
+                }
+                None => Target::Segment { class: class(name)?, mask: None },
+            }),
+            Some(("box", which)) => match which.split_once(':').map(|(k, name)| (k.trim().parse(), name)) {
+                Some((Ok(anchor), name)) => Ok(Target::Box { anchor, class: class(name)? }),
+                _ => Err(no(format!("{which:?} is no box and class, as in 17:dog"))),
+            },
+            Some(("similar", file)) if !file.is_empty() => Ok(Target::Similar(FromFile::named(file))),
             _ => Err(no(format!("{text:?} is not a target"))),
         }
     }
@@ -113,29 +229,50 @@ impl FromStr for Target {
 mod tests {
     use super::*;
 
-    fn labels() -> Vec<String> {
-        ["crane", "tabby", "tiger cat", "Crane"].map(String::from).to_vec()
-    }
-
     #[test]
     fn text_round_trips() {
-        for text in ["top1", "top:5", "class:281", "class:tiger cat"] {
+        for text in [
+            "top1",
+            "top:5",
+            "class:281",
+            "class:tiger cat",
+            "log-prob:3",
+            "output:a[b][0,1]",
+            "segment:dog",
+            "segment:3@masks/a.png",
+            "box:17:traffic light",
+            "similar:a.npy",
+        ] {
             assert_eq!(text.parse::<Target>().expect(text).to_string(), text);
         }
-        for text in ["", "top:0", "top:x", "class:", "tabby", "output:x"] {
+        let wrong = [
+            "",
+            "top:0",
+            "top:x",
+            "class:",
+            "tabby",
+            "output:x",
+            "output:[1]",
+            "output:x[]",
+            "output:x[-1]",
+            "segment:",
+            "segment:@a.png",
+            "segment:1@",
+            "box:1",
+            "box:x:1",
+            "box:1:",
+            "similar:",
+            "log-prob:",
+        ];
+        for text in wrong {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
     }
 
     #[test]
-    fn names_are_whole_and_without_case() {
-        let index = |target: Target| target.index(4, &labels());
-        assert_eq!(index(Target::class("TABBY")).expect("one class"), Some(1));
-        assert_eq!(index(Target::Index(3)).expect("in range"), Some(3));
-        let error = |target: Target| index(target).expect_err("no class").to_string();
-        assert!(error(Target::class("crane")).contains("choose one of class:0 (crane), class:3 (Crane)"));
-        assert!(error(Target::class("cat")).contains("did you mean class:2 (tiger cat)?"));
-        assert!(error(Target::Index(4)).contains("the classes 0 to 3"));
-        assert!(Target::class("x").index(4, &[]).expect_err("no labels").to_string().contains("--labels"));
+    fn lists_are_split_outside_of_brackets() {
+        let list = Target::list("top:2,output:x[0,1,2],class:a").expect("three");
+        let told: Vec<String> = list.iter().map(Target::to_string).collect();
+        assert_eq!(told, ["top:2", "output:x[0,1,2]", "class:a"]);
     }
 }

@@ -46,7 +46,7 @@ fn grad_cam_times_z_is_cam() {
     let methods = ["grad-cam", "grad-cam:relu=off", "cam"];
     let maps = ask(&model, &image, &methods, &[Target::class("espresso")]);
     let graph = model.graph();
-    let features = layer::automatic(graph, model.image(), model.score()).expect("found");
+    let features = layer::automatic(graph, model.image(), model.scored().expect("scores")).expect("found");
     let engine = engine("rten", EngineOptions::default()).expect("always there");
     let program = load(engine.as_ref(), &graph.with_outputs(&[features])).expect("loads");
     let name = &graph.value(model.image()).name;
@@ -59,7 +59,7 @@ fn grad_cam_times_z_is_cam() {
         graph.value(id).constant.clone().expect("a constant").to_f64s()
     };
     let (levels, scales) = (data(0), data(1));
-    let class = maps[0].class;
+    let class = maps[0].class.expect("a class");
     let cell = |cell: usize| -> f64 {
         let weight = |k: usize| levels[class * 1280 + k] * scales[class];
         (0..1280).map(|k| weight(k) * activation[k * 49 + cell]).sum::<f64>()
@@ -97,13 +97,13 @@ fn several_targets_at_once_are_the_same_as_one_after_another() {
     let names: Vec<&str> = together.iter().map(|m| m.target.as_str()).step_by(3).collect();
     assert_eq!(names, ["top1", "top2", "class:space shuttle"]);
     for class in [together[0].class, together[3].class, together[6].class] {
-        let alone = ask(&model, &image, &methods, &[Target::Index(class)]);
+        let alone = ask(&model, &image, &methods, &[Target::Index(class.expect("a class"))]);
         for (a, b) in alone.iter().zip(together.iter().filter(|m| m.class == class)) {
             assert_eq!((&a.method, &a.shape), (&b.method, &b.shape));
             let norm = |v: &mut dyn Iterator<Item = f32>| v.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
             let difference = norm(&mut a.values.iter().zip(&b.values).map(|(a, b)| a - b));
             // The engine adds a batch of cotangents up in another order.
-            assert!(difference < 1e-4 * norm(&mut a.values.iter().copied()), "{} of {class}", a.method);
+            assert!(difference < 1e-4 * norm(&mut a.values.iter().copied()), "{} of {class:?}", a.method);
         }
     }
 }

@@ -92,7 +92,7 @@ fn rise_finds_the_only_pixel_that_counts() {
     assert_ne!(a[0].values, a[1].values);
     // All is kept: every mask is 1, and the map is the probability of the class.
     let whole = &small.ask(&image, &["rise:masks=3:keep=1"], &["class:2"], 8)[0];
-    agree(&whole.values, &vec![f64::from(whole.probability); 256], 1e-5);
+    agree(&whole.values, &vec![f64::from(whole.probability.expect("of a class")); 256], 1e-5);
 
     let linear = Small::new(Of::Linear, [1, 24, 24]);
     let mut dot = vec![0.0; 576];
@@ -103,7 +103,8 @@ fn rise_finds_the_only_pixel_that_counts() {
     let extreme = |map: &whycam::Map| {
         let middle = (map.max + map.min) / 2.0;
         let far = |v: f32| (v - middle).abs();
-        let w = linear.scores(&wide(&dot))[map.class] - linear.scores(&vec![0.0; 576])[map.class];
+        let w = linear.scores(&wide(&dot))[map.class.expect("a class")]
+            - linear.scores(&vec![0.0; 576])[map.class.expect("a class")];
         let wanted = if w > 0.0 { map.max } else { map.min };
         let at = map.values.iter().position(|&v| v == wanted).expect("there");
         (at / 24, at % 24, far(wanted))
@@ -121,7 +122,8 @@ fn integrated_gradients_are_complete() {
     let image = small.image(6);
     let maps = small.ask(&image, &["integrated-gradients:steps=400"], &["class:0", "class:3"], 64);
     for map in &maps {
-        let [whole, nothing] = [image.tensor.to_f64s(), vec![0.0; 360]].map(|x| small.scores(&x)[map.class]);
+        let [whole, nothing] =
+            [image.tensor.to_f64s(), vec![0.0; 360]].map(|x| small.scores(&x)[map.class.expect("a class")]);
         assert_eq!(map.shape, [3, 10, 12]);
         // The gradient jumps at ReLUs and max pools: the error of the midpoint rule falls as 1/steps.
         assert!((map.sum - (whole - nothing)).abs() < 0.01 * (whole - nothing).abs(), "{}", map.sum);

@@ -1,11 +1,15 @@
-//! The README's table of methods is `METHODS`.
+//! The README's tables are `METHODS` and `TARGETS`.
 
-use whycam::METHODS;
+use whycam::{METHODS, TARGETS};
+
+/// The rows of tables before the section on targets, and behind its heading.
+fn rows() -> [Vec<&'static str>; 2] {
+    let (before, behind) = include_str!("../../../README.md").split_once("### Targets").expect("a section");
+    [before, behind].map(|part| part.lines().filter(|l| l.starts_with("| `")).collect())
+}
 
 #[test]
 fn the_table_of_methods_is_the_list_of_methods() {
-    let readme = include_str!("../../../README.md");
-    let rows: Vec<&str> = readme.lines().filter(|l| l.starts_with("| `")).collect();
     let expected: Vec<String> = METHODS
         .iter()
         .map(|m| {
@@ -14,5 +18,12 @@ fn the_table_of_methods_is_the_list_of_methods() {
             format!("| `{}` | {} | {} | {} | {link} |", m.name, m.about, m.needs, m.paper)
         })
         .collect();
-    assert_eq!(rows, expected);
+    assert_eq!(rows()[0], expected);
+}
+
+#[test]
+fn the_table_of_targets_is_the_list_of_targets() {
+    let expected: Vec<String> =
+        TARGETS.iter().map(|kind| format!("| `{}` | {} |", kind.form, kind.about)).collect();
+    assert_eq!(rows()[1], expected);
 }

@@ -1,5 +1,6 @@
 //! Derives, from a model, the graph that explains it.
 
+mod aim;
 mod full;
 mod head;
 mod maps;
@@ -15,6 +16,7 @@ use crate::layer::{Grids, Score};
 use crate::op::Coordinates;
 use crate::pass;
 
+pub use aim::{Aim, aim, length};
 pub use full::{Contribution, full_gradient};
 use maps::{Maps, range};
 pub use reduce::{Part, Reduce, Times, Weights};
@@ -93,7 +95,7 @@ pub struct Classes {
 
 /// A derived graph and what was noticed on the way.
 ///
-/// Its outputs are `scores [N,classes]`, `classes i64[N,K]`, and for every formula its map
+/// Its outputs are `scores [N,classes+aims]`, `classes i64[N,K]`, and for every formula its map
 /// (`[N,K,h,w]`, or `[N,K,…]` in the image's layout) and the range `[N,K,2]` of its values: minimum
 /// and maximum, before a ReLU if there is one.
 #[derive(Clone, Debug)]

@@ -20,8 +20,8 @@ pub(super) struct Seeded {
 pub(super) fn seed(b: &mut Build, score: &Score, classes: Classes) -> Result<Seeded> {
     let shape = b.shape(score.value)?;
     let batch = if shape.rank() == 1 { Dim::Fixed(1) } else { shape.0[0] };
-    let count = Dim::Fixed(score.classes);
-    let scores = b.reshape(score.value, Shape(vec![batch, count]))?;
+    let columns = score.classes + score.aims;
+    let scores = b.reshape(score.told, Shape(vec![batch, Dim::Fixed(columns)]))?;
     let Classes { top, given } = classes;
     let k = top.saturating_add(given);
     if k == 0 || top > score.classes {
@@ -32,14 +32,16 @@ pub(super) fn seed(b: &mut Build, score: &Score, classes: Classes) -> Result<See
     }
     let mut indices = Vec::new();
     if top > 0 {
-        indices.push(b.nodes(Op::TopK { axis: 1, k: top }, &[Some(scores)])?[1]);
+        let classes = b.fit(scores, 1, 0, -(score.aims as i64))?;
+        indices.push(b.nodes(Op::TopK { axis: 1, k: top }, &[Some(classes)])?[1]);
     }
     if given > 0 {
         indices.push(b.input(TARGET, DType::I64, Shape(vec![batch, Dim::Fixed(given)]))?);
     }
     let indices = if let [one] = indices[..] { one } else { b.emit(Op::Concat { axis: 1 }, &indices)? };
     let column = b.emit(Op::Unsqueeze { axes: vec![2] }, &[indices])?;
-    let all = b.constant(Tensor::i64(&[score.classes], &(0..score.classes as i64).collect::<Vec<_>>())?);
+    let asked: Vec<i64> = (score.from as i64..columns as i64).collect();
+    let all = b.constant(Tensor::i64(&[asked.len()], &asked)?);
     let hit = b.emit(Op::Compare(CompareFn::Equal), &[column, all])?;
     let dtype = Emit::dtype(b, score.value);
     let one_hot = b.emit(Op::Cast(dtype), &[hit])?;

@@ -23,7 +23,7 @@ pub use automatic::{automatic, automatic_below, between, layers};
 pub use field::{ReceptiveField, ReceptiveFields};
 pub use fold::Fold;
 pub use names::find;
-pub use score::{Score, ScoreKind, score};
+pub use score::{Score, ScoreKind, output, outputs, score};
 pub use sweep::{matching, sweep};
 
 use trace::Trace;

@@ -18,7 +18,7 @@ pub(super) struct Derived {
 
 /// What a derived graph says to one image.
 pub(super) struct Said {
-    /// The scores of all classes.
+    /// The scores of all classes, and what is asked beside them.
     pub scores: Vec<f32>,
     /// The classes that are explained.
     pub classes: Vec<usize>,
@@ -33,7 +33,7 @@ impl Derived {
         classes: Classes,
         formulas: &[Formula],
     ) -> Result<Derived> {
-        let derived = derive(model.graph(), model.image(), model.score(), classes, formulas)?;
+        let derived = derive(model.graph(), model.image(), model.scored()?, classes, formulas)?;
         Ok(Derived {
             program: Loaded::new(engine, &derived.graph)?,
             rectified: formulas.iter().map(Formula::is_rectified).collect(),

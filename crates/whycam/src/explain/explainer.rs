@@ -1,5 +1,6 @@
 //! A question made ready for a model.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use whycam_graph::derive::{Classes, Formula};
@@ -20,7 +21,7 @@ use crate::image::{Align, Order};
 use crate::map::{Map, Raw};
 use crate::method::{Ask, Ensemble, Kind, Method, Perturbation};
 use crate::model::{Image, Model};
-use crate::target::Target;
+use crate::target::{Aimed, Beside};
 use crate::verdict::Verdict;
 
 /// What stands for a layer where none is read.
@@ -59,12 +60,13 @@ enum How {
 
 /// A question, made ready for a model.
 pub struct Explainer<'m> {
-    model: &'m Model,
+    model: Cow<'m, Model>,
     derived: Derived,
     ensembles: Ensembles,
     perturber: Option<Perturber>,
     given: Vec<usize>,
     targets: Vec<String>,
+    beside: Vec<Beside>,
     asked: Vec<Asked>,
     align: Align,
     batch: usize,
@@ -77,22 +79,10 @@ impl<'m> Explainer<'m> {
     /// When a layer, class or output does not exist, a node on the way cannot be differentiated, or
     /// the engine does not take a graph.
     pub fn new(model: &'m Model, engine: &dyn Engine, question: &Question) -> Result<Explainer<'m>> {
-        let (graph, score) = (model.graph(), model.score());
-        let top =
-            question.targets.iter().map(|t| if let Target::Top(k) = t { *k } else { 0 }).max().unwrap_or(0);
-        let mut given = Vec::new();
-        let mut targets: Vec<String> = match top {
-            1 => vec![Target::TOP1.to_string()],
-            top => (1..=top).map(|rank| format!("top{rank}")).collect(),
-        };
-        for target in &question.targets {
-            if let Some(index) = target.index(score.classes, model.labels())?
-                && !given.contains(&index)
-            {
-                given.push(index);
-                targets.push(target.to_string());
-            }
-        }
+        let Aimed { model: aimed, top, given, names: targets, beside } =
+            Aimed::new(model, &question.targets)?;
+        let model = aimed.as_ref();
+        let graph = model.graph();
         let mut asked = Vec::new();
         let (mut formulas, mut averaged, mut perturbations) = (Vec::new(), Vec::new(), Vec::new());
         for method in question.methods.iter().flat_map(Method::each) {
@@ -133,7 +123,8 @@ impl<'m> Explainer<'m> {
             perturbations => Some(Perturber::new(model, engine, targets.len(), perturbations)?),
         };
         let Question { align, batch, .. } = *question;
-        Ok(Explainer { model, derived, ensembles, perturber, given, targets, asked, align, batch })
+        let model = aimed;
+        Ok(Explainer { model, derived, ensembles, perturber, given, targets, beside, asked, align, batch })
     }
 
     /// The layers that are read, in order, each once.
@@ -199,7 +190,7 @@ impl<'m> Explainer<'m> {
         further: &[(String, Tensor)],
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Vec<Result<Explanation>> {
-        let feed = Feed::new(self.model, further, self.batch);
+        let feed = Feed::new(&self.model, further, self.batch);
         let mut answers = Vec::with_capacity(images.len());
         for images in images.chunks(feed.together()) {
             let values: Vec<_> = images.iter().map(|image| self.values(image)).collect();
@@ -237,7 +228,7 @@ impl<'m> Explainer<'m> {
             return Vec::new();
         }
         let before = feed.spent();
-        match self.derived.run(feed, self.model, &images.concat(), &self.given) {
+        match self.derived.run(feed, &self.model, &images.concat(), &self.given) {
             Ok(said) => {
                 let share = (feed.spent() - before) / images.len() as u32;
                 said.into_iter().map(|said| Ok((said, share))).collect()
@@ -257,7 +248,7 @@ impl<'m> Explainer<'m> {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Explanation> {
         let before = feed.spent();
-        let asking = Asking { model: self.model, feed, image, classes: &said.classes, align: self.align };
+        let asking = Asking { model: &self.model, feed, image, classes: &said.classes, align: self.align };
         let mut maps = Vec::new();
         for asked in &self.asked {
             let mut told = |done, of| progress(Progress { method: &asked.name, done, of });
@@ -271,7 +262,7 @@ impl<'m> Explainer<'m> {
                 _ => self.maps(asked, &asking, &mut told)?,
             });
         }
-        Ok(self.answer(said, &maps, time + feed.spent() - before))
+        self.answer(said, &maps, time + feed.spent() - before)
     }
 
     /// The maps of a method for an image, one for every class.
@@ -298,10 +289,11 @@ impl<'m> Explainer<'m> {
     }
 
     /// Scores and maps in words.
-    fn answer(&self, said: &Said, maps: &[Vec<Raw>], time: Duration) -> Explanation {
-        let kind = self.model.score().kind;
-        let scores = &said.scores;
-        let probabilities = probabilities(scores, kind);
+    fn answer(&self, said: &Said, maps: &[Vec<Raw>], time: Duration) -> Result<Explanation> {
+        let score = self.model.scored()?;
+        let classes = score.classes.min(said.scores.len());
+        let scores = &said.scores[..classes];
+        let probabilities = probabilities(scores, score);
         let prediction = |class: usize| Prediction {
             class,
             label: self.model.label(class),
@@ -310,21 +302,38 @@ impl<'m> Explainer<'m> {
         };
         let mut answer = Explanation { top: top(scores).map(prediction).collect(), maps: Vec::new(), time };
         for (k, (target, &class)) in self.targets.iter().zip(&said.classes).enumerate() {
+            let column = class;
+            let (label, class, probability, kind) = match column.checked_sub(classes) {
+                None => {
+                    let Prediction { class, label, probability, .. } = prediction(column);
+                    (label, Some(class), Some(probability), score.kind.name())
+                }
+                Some(index) => {
+                    let about = self.beside.get(index).ok_or_else(no_answer)?;
+                    (about.label.clone(), about.class, None, about.kind)
+                }
+            };
+            let score = said.scores.get(column).copied().unwrap_or(f32::NAN);
+            if column >= classes && score == 0.0 && self.beside[column - classes].own_region {
+                return Err(Error::ask(
+                    format!("{target}: no cell of the image has {label:?} for its likeliest class"),
+                    "give a mask, as in segment:CLASS@FILE, or another class",
+                ));
+            }
             for (asked, raw) in
                 self.asked.iter().zip(maps).filter_map(|(asked, maps)| Some((asked, maps.get(k)?)))
             {
-                let about = prediction(class);
                 let Raw { values, shape, range, rectified } = raw.clone();
                 answer.maps.push(Map {
                     method: asked.name.clone(),
                     layer: asked.layer.clone(),
                     module: asked.module.clone(),
                     target: target.clone(),
-                    class: about.class,
-                    label: about.label,
-                    score: about.score,
-                    probability: about.probability,
-                    score_kind: kind.name(),
+                    class,
+                    label: label.clone(),
+                    score,
+                    probability,
+                    score_kind: kind,
                     shape,
                     min: extremes(&values)[0],
                     max: extremes(&values)[1],
@@ -339,13 +348,14 @@ impl<'m> Explainer<'m> {
                     },
                     resize: self.align.name(),
                     values,
+                    column,
                     channel_order: self.model.prep().map_or(Order::Rgb, |(prep, _)| prep.order),
                     input_size: [self.model.input().height, self.model.input().width],
                     align: self.align,
                 });
             }
         }
-        answer
+        Ok(answer)
     }
 
     fn notes(&self, asked: &Asked) -> Vec<&'static str> {
@@ -393,7 +403,7 @@ fn finished(method: &Method, maps: Vec<Raw>) -> Vec<Raw> {
 
 /// The layers that a method reads.
 fn layers(model: &Model, method: &Method, layers: &Layers) -> Result<Vec<ValueId>> {
-    let (graph, image, score) = (model.graph(), model.image(), model.score());
+    let (graph, image, score) = (model.graph(), model.image(), model.scored()?);
     Ok(match layers {
         Layers::Auto => vec![method.automatic_layer(graph, image, score)?],
         Layers::All => layer::sweep(graph, image, score),

@@ -119,7 +119,7 @@ fn above(
     fold: &Fold,
     classes: Classes,
 ) -> Result<Derived> {
-    let graph: Graph = derive(model.graph(), model.image(), model.score(), classes, &[])?.graph;
+    let graph: Graph = derive(model.graph(), model.image(), model.scored()?, classes, &[])?.graph;
     let name = &model.graph().value(value).name;
     let at = graph.find(name).ok_or_else(|| {
         Error::ask(format!("the score does not depend on {name:?}"), "choose another --layer")

@@ -69,7 +69,9 @@ impl Perturber {
         let of_classes = |said: &Said| -> Vec<f32> {
             let scores = match scored {
                 Scored::Logit => said.scores.clone(),
-                Scored::Probability => probabilities(&said.scores, model.score().kind),
+                Scored::Probability => {
+                    model.score().map_or_else(Vec::new, |s| probabilities(&said.scores, s))
+                }
             };
             classes.iter().map(|&class| scores.get(class).copied().unwrap_or(f32::NAN)).collect()
         };

@@ -1,6 +1,6 @@
 //! Scores of a model in words: classes, labels, probabilities.
 
-use whycam_graph::layer::ScoreKind;
+use whycam_graph::layer::{Score, ScoreKind};
 
 /// A class and how it scored.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -23,8 +23,14 @@ pub(super) fn top(scores: &[f32]) -> impl Iterator<Item = usize> {
     order.into_iter().take(5)
 }
 
-/// Probabilities: a sigmoid for every score where the model ends in one or has a single class, a softmax elsewhere.
-pub(super) fn probabilities(scores: &[f32], kind: ScoreKind) -> Vec<f32> {
+/// Probabilities: a sigmoid for every score where the model ends in one or has a single class, a softmax elsewhere. What
+/// is asked beside the classes stays as it is.
+pub(super) fn probabilities(scores: &[f32], of: &Score) -> Vec<f32> {
+    let (classes, beside) = scores.split_at(of.classes.min(scores.len()));
+    [probabilities_of(classes, of.kind), beside.to_vec()].concat()
+}
+
+fn probabilities_of(scores: &[f32], kind: ScoreKind) -> Vec<f32> {
     if kind == ScoreKind::Sigmoid || scores.len() == 1 {
         return scores.iter().map(|s| 1.0 / (1.0 + (-s).exp())).collect();
     }

@@ -21,7 +21,7 @@ use crate::explain::{Explainer, Question};
 use crate::image::{Align, Curve, Field, RgbImage, normalise, plot, resample};
 use crate::map::Map;
 use crate::model::{Image, Model};
-use crate::target::Target;
+use crate::target::{Aimed, Target};
 use randomise::randomised;
 
 /// Steps of a cascade that tell enough and do not take too long.
@@ -41,8 +41,9 @@ pub struct Sanity {
     pub layer: String,
     /// The target as it was asked.
     pub target: String,
-    /// The class that was explained.
-    pub class: usize,
+    /// The class that was explained, where it was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<usize>,
     /// Likeness to the true map after every step, from the top down.
     pub cascade: Vec<Step>,
     /// Likeness to the map of another class; none for a model with a single class.
@@ -129,7 +130,8 @@ pub fn sanity(
     further: &[(String, Tensor)],
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<Sanity>> {
-    let layers = weighted(model.graph(), model.image(), model.score());
+    let aimed = Aimed::new(model, &check.question.targets)?;
+    let layers = weighted(aimed.model.graph(), model.image(), aimed.model.scored()?);
     if layers.is_empty() {
         return Err(Error::ask(
             "the model has no weights that could be randomised",
@@ -137,18 +139,22 @@ pub fn sanity(
         ));
     }
     let truth = Explainer::new(model, engine, check.question)?.explain(image, further)?.maps;
-    let mut classes: Vec<usize> = truth.iter().map(|m| m.class).collect();
+    let count = model.score().map_or(0, |score| score.classes);
+    // The columns that are classes; the others are asked by name.
+    let mut classes: Vec<usize> = truth.iter().map(|m| m.column).filter(|&column| column < count).collect();
     classes.sort_unstable();
     classes.dedup();
+    let beside: Vec<Target> = check.question.targets.iter().filter(|t| !t.is_class()).cloned().collect();
     let again = |model: &Model, classes: &[usize]| -> Result<Vec<Map>> {
-        let targets = classes.iter().map(|&class| Target::Index(class)).collect();
+        let classes = classes.iter().map(|&class| Target::Index(class));
+        let targets = classes.chain(beside.iter().cloned()).collect();
         let question = Question { targets, ..check.question.clone() };
         Ok(Explainer::new(model, engine, &question)?.explain(image, further)?.maps)
     };
 
     let steps = layers.len().min(check.steps.max(1));
     let mut random = ChaCha8Rng::seed_from_u64(check.seed);
-    let others = others(&classes, model.score().classes, &mut random);
+    let others = others(&classes, count, &mut random);
     let of_others = match others.is_empty() {
         true => Vec::new(),
         false => again(model, &others.iter().map(|(_, other)| *other).collect::<Vec<_>>())?,
@@ -161,7 +167,8 @@ pub fn sanity(
         let graph = randomised(model.graph(), noisy, check.seed)?;
         let maps = again(&model.with_graph(graph), &classes)?;
         for (map, cascade) in truth.iter().zip(&mut cascades) {
-            let likeness = same_place(map, map.class, &maps).map(|other| likeness(map, other)).transpose()?;
+            let likeness =
+                same_place(map, map.column, &maps).map(|other| likeness(map, other)).transpose()?;
             if let (Some(likeness), Some(lowest)) = (likeness, noisy.first()) {
                 let down_to = model.graph().value(lowest.result).name.clone();
                 cascade.push(Step { down_to, layers: count, likeness });
@@ -172,10 +179,10 @@ pub fn sanity(
 
     let mut found = Vec::new();
     for (map, cascade) in truth.iter().zip(cascades) {
-        let other = others.iter().find(|(class, _)| *class == map.class).map(|(_, other)| *other);
+        let other = others.iter().find(|(class, _)| *class == map.column).map(|(_, other)| *other);
         let random_class = match other.and_then(|other| same_place(map, other, &of_others)) {
             Some(other) => Some(OtherClass {
-                class: other.class,
+                class: other.column,
                 label: other.label.clone(),
                 likeness: likeness(map, other)?,
             }),
@@ -206,9 +213,9 @@ fn others(classes: &[usize], count: usize, random: &mut ChaCha8Rng) -> Vec<(usiz
     classes.iter().map(other).collect()
 }
 
-/// The map of the same method at the same layer for a class.
-fn same_place<'a>(map: &Map, class: usize, maps: &'a [Map]) -> Option<&'a Map> {
-    maps.iter().find(|m| m.method == map.method && m.layer == map.layer && m.class == class)
+/// The map of the same method at the same layer for a column of the scores.
+fn same_place<'a>(map: &Map, column: usize, maps: &'a [Map]) -> Option<&'a Map> {
+    maps.iter().find(|m| m.method == map.method && m.layer == map.layer && m.column == column)
 }
 
 /// Rank correlation of the cells; structural similarity of the pictures, enlarged to the model's image and stretched
