@@ -48,7 +48,8 @@ impl Console {
             if self.copies.position() > progress.done as u64 || self.copies.is_finished() {
                 self.copies.reset();
             }
-            self.copies.set_message(progress.method.to_owned());
+            let how = progress.how.map(|how| format!(": {how}")).unwrap_or_default();
+            self.copies.set_message(format!("{}{how}", visible(progress.method)));
             self.copies.set_length(progress.of as u64);
             self.copies.set_position(progress.done as u64);
         } else {

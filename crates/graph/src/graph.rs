@@ -313,6 +313,16 @@ impl Build {
         Ok(id)
     }
 
+    /// Adds a graph input that may have any shape.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub(crate) fn shapeless_input(&mut self, name: &str, dtype: DType) -> Result<ValueId> {
+        let id = self.value(name, Inferred { dtype: Some(dtype), ..Inferred::default() }, None)?;
+        self.graph.inputs.push(id);
+        Ok(id)
+    }
+
     /// Adds a constant under a name of its own.
     ///
     /// # Errors

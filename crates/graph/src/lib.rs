@@ -19,6 +19,7 @@ pub mod shape;
 pub mod tensor;
 mod text;
 pub mod weights;
+pub mod window;
 
 pub use emit::Emit;
 pub use engine::{Engine, Program};

@@ -69,6 +69,9 @@ fn for_ort(graph: &Graph) -> Result<Graph> {
         let (Some(Some(x)), Op::MaxPool(window)) = (inputs.first().copied(), &node.op) else {
             return Ok(None);
         };
+        if !window.ceil_mode {
+            return Ok(None);
+        }
         match without_ceil(window, &b.shape(x)?) {
             None => Ok(None),
             Some(window) => Ok(Some(vec![b.emit(Op::MaxPool(window), &[x])?])),
@@ -89,7 +92,7 @@ fn without_ceil(window: &Window, x: &Shape) -> Option<Window> {
         dropped |= n + pads.0 + pads.1 > end;
         pads.1 = end.saturating_sub(n + pads.0);
     }
-    (window.ceil_mode && dropped).then_some(plain)
+    dropped.then_some(plain)
 }
 
 /// The graph with its external files numbered.

@@ -21,8 +21,10 @@ pub(super) fn rewrite(
     for &input in graph.inputs() {
         let value = graph.value(input);
         let dtype = value.dtype.unwrap_or(crate::DType::F32);
-        let shape = graph.shape(input)?.clone();
-        ids[input.0 as usize] = Some(build.input(&value.name, dtype, shape)?);
+        ids[input.0 as usize] = Some(match &value.shape {
+            Some(shape) => build.input(&value.name, dtype, shape.clone())?,
+            None => build.shapeless_input(&value.name, dtype)?,
+        });
     }
     for (id, value) in graph.values() {
         if let Some(constant) = &value.constant {

@@ -15,6 +15,7 @@ use super::feed::Feed;
 use super::perturb::Perturber;
 use super::scores::{Prediction, probabilities, top};
 use super::smooth::smoothed;
+use super::windows::Windows;
 use super::{Explanation, Layers, Progress, Question};
 use crate::error::{Error, Result};
 use crate::image::{Align, Order};
@@ -107,7 +108,7 @@ impl<'m> Explainer<'m> {
                     }
                     Kind::Perturbation(perturbation) => {
                         let layer = reads_layer.then_some(place);
-                        perturbations.push((perturbation, layer));
+                        perturbations.push((method.clone(), perturbation, layer));
                         How::Perturbation(perturbation, layer)
                     }
                 };
@@ -251,7 +252,10 @@ impl<'m> Explainer<'m> {
         let asking = Asking { model: &self.model, feed, image, classes: &said.classes, align: self.align };
         let mut maps = Vec::new();
         for asked in &self.asked {
-            let mut told = |done, of| progress(Progress { method: &asked.name, done, of });
+            let mut told = |done, of| {
+                let how = self.windows(asked).and_then(Windows::how);
+                progress(Progress { method: &asked.name, done, of, how: how.as_deref() });
+            };
             maps.push(match asked.how {
                 How::Formula(Some(index), _) => {
                     finished(&asked.method, said.maps.get(index).cloned().unwrap_or_default())
@@ -358,10 +362,20 @@ impl<'m> Explainer<'m> {
         Ok(answer)
     }
 
+    /// What recomputes windows alone for a method, where anything does.
+    fn windows(&self, asked: &Asked) -> Option<&Windows> {
+        self.perturber.as_ref()?.windows(&asked.method.to_string())
+    }
+
     fn notes(&self, asked: &Asked) -> Vec<&'static str> {
         let mut notes = Vec::new();
         if self.model.is_quantised() {
             notes.push("quantised");
+        }
+        match self.windows(asked).and_then(Windows::chosen) {
+            Some(true) => notes.push("run-by-windows"),
+            Some(false) => notes.push("run-by-whole-images"),
+            None => {}
         }
         if let How::Formula(index, formula) = asked.how
             && formula.changes_relu()

@@ -12,6 +12,7 @@ mod layers;
 mod perturb;
 mod scores;
 mod smooth;
+mod windows;
 
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub struct Progress<'a> {
     pub done: usize,
     /// Copies in all.
     pub of: usize,
+    /// How they are run, where there is a choice, and why so.
+    pub how: Option<&'a str>,
 }
 
 impl Default for Question {

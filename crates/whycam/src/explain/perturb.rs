@@ -7,6 +7,7 @@ use super::asking::Asking;
 use super::derived::{Derived, Said};
 use super::layers::ReadLayer;
 use super::scores::probabilities;
+use super::windows::Windows;
 use crate::error::Result;
 use crate::map::Raw;
 use crate::method::Method;
@@ -17,6 +18,8 @@ use crate::model::Model;
 pub(super) struct Perturber {
     scores: Derived,
     layers: Vec<ReadLayer>,
+    /// For methods whose copies differ from the image in a patch, by name.
+    windows: Vec<(String, Windows)>,
 }
 
 impl Perturber {
@@ -25,18 +28,32 @@ impl Perturber {
         model: &Model,
         engine: &dyn Engine,
         classes: usize,
-        asked: &[(Perturbation, Option<ValueId>)],
+        asked: &[(Method, Perturbation, Option<ValueId>)],
     ) -> Result<Perturber> {
         let classes = Classes { top: 0, given: classes };
         let mut layers: Vec<ReadLayer> = Vec::new();
-        for &(_, layer) in asked {
+        for (_, _, layer) in asked {
             let Some(value) = layer.filter(|value| !layers.iter().any(|l| l.value == *value)) else {
                 continue;
             };
-            let above = asked.iter().any(|(p, l)| p.on == On::Channels && *l == Some(value));
+            let above = asked.iter().any(|(_, p, l)| p.on == On::Channels && *l == Some(value));
             layers.push(ReadLayer::new(model, engine, value, above.then_some(classes))?);
         }
-        Ok(Perturber { scores: Derived::new(model, engine, classes, &[])?, layers })
+        let mut windows = Vec::new();
+        let image = [model.input().height, model.input().width];
+        for (method, perturbation, _) in asked {
+            if let Some(patches) = (perturbation.patches)(method, image)
+                && let Some(made) = Windows::new(model, engine, classes.given, &patches)?
+            {
+                windows.push((method.to_string(), made));
+            }
+        }
+        Ok(Perturber { scores: Derived::new(model, engine, classes, &[])?, layers, windows })
+    }
+
+    /// How the copies of a method are run, once that is settled.
+    pub fn windows(&self, method: &str) -> Option<&Windows> {
+        self.windows.iter().find(|(name, _)| name == method).map(|(_, windows)| windows)
     }
 
     /// The maps of a method for every class asked.
@@ -75,28 +92,38 @@ impl Perturber {
             };
             classes.iter().map(|&class| scores.get(class).copied().unwrap_or(f32::NAN)).collect()
         };
-        let run = |copies: Vec<Vec<f32>>| -> Result<Vec<Vec<f32>>> {
-            let said = match above {
-                Some((layer, activation)) => layer.scores(asking, activation, &copies.concat())?,
+        let said = |copies: Vec<Vec<f32>>| -> Result<Vec<Said>> {
+            match above {
+                Some((layer, activation)) => layer.scores(asking, activation, &copies.concat()),
                 None => {
                     let images: Vec<f32> = copies.into_iter().flat_map(|c| asking.laid_out(c)).collect();
-                    self.scores.run(feed, model, &images, classes)?
+                    self.scores.run(feed, model, &images, classes)
                 }
-            };
-            Ok(said.iter().map(of_classes).collect())
+            }
+        };
+        let run = |copies: Vec<Vec<f32>>| -> Result<Vec<Vec<f32>>> {
+            Ok(said(copies)?.iter().map(of_classes).collect())
+        };
+        let copy = |index: usize| -> Result<Vec<f32>> {
+            let mut copy = value.clone();
+            copies.take_away(index, &mut copy)?;
+            Ok(copy)
         };
         let whole = run(vec![value.clone()])?.into_iter().next().unwrap_or_default();
         let count = copies.count();
         let mut by_class = vec![Vec::with_capacity(count); classes.len()];
+        let mut images = |places: &[usize]| said(places.iter().map(|&at| copy(at)).collect::<Result<_>>()?);
+        if let Some(windows) = self.windows(&method.to_string())
+            && let Some(said) = windows.said(asking, copies.as_ref(), &mut images, progress)?
+        {
+            for scores in said.iter().map(of_classes) {
+                by_class.iter_mut().zip(scores).for_each(|(of_class, score)| of_class.push(score));
+            }
+            return whole.iter().zip(&by_class).map(|(&whole, scores)| copies.map(whole, scores)).collect();
+        }
         for start in (0..count).step_by(feed.batch()) {
             let end = count.min(start + feed.batch());
-            let mut batch = Vec::new();
-            for index in start..end {
-                let mut copy = value.clone();
-                copies.take_away(index, &mut copy)?;
-                batch.push(copy);
-            }
-            for scores in run(batch)? {
+            for scores in run((start..end).map(copy).collect::<Result<_>>()?)? {
                 by_class.iter_mut().zip(scores).for_each(|(of_class, score)| of_class.push(score));
             }
             progress(end, count);

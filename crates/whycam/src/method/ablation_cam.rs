@@ -23,6 +23,7 @@ pub(super) const METHOD: MethodInfo = MethodInfo {
         on: On::Channels,
         legend: None,
         scored: |_| Scored::Logit,
+        patches: |_, _| None,
         copies: |_, scene| {
             let Planes { values, height, width } = scene.layer.unwrap_or(scene.value);
             Ok(Box::new(Ablated { layer: values.to_vec(), grid: [height, width] }))

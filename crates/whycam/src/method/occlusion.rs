@@ -10,7 +10,7 @@
 #![doc = include_str!("../../examples/occlusion.rs")]
 //! ```
 
-use super::perturbation::{Copies, FILLS, On, Perturbation, Scene, Scored};
+use super::perturbation::{Copies, FILLS, On, Perturbation, Scored};
 use super::{Kind, Method, MethodInfo, MethodOption, Space, Takes};
 use crate::error::Result;
 use crate::map::Raw;
@@ -50,7 +50,16 @@ pub(super) const METHOD: MethodInfo = MethodInfo {
             "probability" => Scored::Probability,
             _ => Scored::Logit,
         },
-        copies: |chosen, scene| Ok(Box::new(patches(chosen, scene)?)),
+        patches: |chosen, image| {
+            let patches = Patches::of(chosen, image);
+            let grid = patches.grid();
+            let along = |axis: usize| (0..grid[axis]).map(|at| patches.covered(axis, at)).collect();
+            (patches.size > 0).then(|| [along(0), along(1)])
+        },
+        copies: |chosen, scene| {
+            let image = [scene.value.height, scene.value.width];
+            Ok(Box::new(Patches { cover: scene.fill(chosen.word("fill"))?, ..Patches::of(chosen, image) }))
+        },
     }),
 };
 
@@ -62,17 +71,13 @@ struct Patches {
     cover: Vec<f32>,
 }
 
-fn patches(chosen: &Method, scene: &Scene<'_>) -> Result<Patches> {
-    let image = scene.value;
-    Ok(Patches {
-        size: chosen.whole("size"),
-        stride: chosen.whole("stride").max(1),
-        image: [image.height, image.width],
-        cover: scene.fill(chosen.word("fill"))?,
-    })
-}
-
 impl Patches {
+    /// The grid on an image of that height and width, which nothing covers yet.
+    fn of(chosen: &Method, image: [usize; 2]) -> Patches {
+        let (size, stride) = (chosen.whole("size"), chosen.whole("stride").max(1));
+        Patches { size, stride, image, cover: Vec::new() }
+    }
+
     /// Rows and columns of the grid.
     fn grid(&self) -> [usize; 2] {
         self.image.map(|side| side.div_ceil(self.stride))

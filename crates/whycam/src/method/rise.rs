@@ -54,6 +54,7 @@ pub(super) const METHOD: MethodInfo = MethodInfo {
             "logit" => Scored::Logit,
             _ => Scored::Probability,
         },
+        patches: |_, _| None,
         copies: |chosen, scene| {
             let Planes { height, width, .. } = scene.value;
             let masks = Masks {

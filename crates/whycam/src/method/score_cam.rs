@@ -25,6 +25,7 @@ pub(super) const METHOD: MethodInfo = MethodInfo {
         on: On::Image,
         legend: None,
         scored: |_| Scored::Logit,
+        patches: |_, _| None,
         copies: |_, scene| Ok(Box::new(Channels::of(scene))),
     }),
 };
