@@ -4,6 +4,7 @@ mod common;
 
 use common::nets::{self, Images, add, batch_norm, convolve, linear, pooled_linear, relu};
 use common::{Net, window};
+use whycam_graph::derive::{Aim, aim};
 use whycam_graph::layer::{self, ScoreKind};
 use whycam_graph::op::{BinaryFn, Op, PadMode, ReduceKind, UnaryFn};
 use whycam_graph::{Build, DType, Emit, Error, Graph, Header, N, NamedNode, Shape, ValueId};
@@ -491,4 +492,18 @@ fn outputs_are_chosen_by_name_or_as_the_first_that_fits() {
     assert!(matches!(error, Error::Name { .. }) && error.to_string().contains(listed), "{error}");
     let error = layer::score(&graph.with_outputs(&[mask]), None).unwrap_err();
     assert!(error.to_string().contains("the model's outputs are: mask"), "{error}");
+}
+
+/// As of a detector's anchor: a cell of a late map sees a part of the image alone, so no layer gets signal in all cells.
+#[test]
+fn the_layer_of_a_local_number_is_the_nearest_that_gets_any_signal() {
+    let mut net = Net::new(3);
+    let image = net.input("image", Array::random(&[1, 3, 9, 9], 4));
+    let x = convolve(&mut net, image, 5, 3, 1);
+    let tanh = net.op(Op::Unary(UnaryFn::Tanh), &[x]);
+    let scores = convolve(&mut net, tanh, 4, 3, 1);
+    let (graph, _) = net.finish(scores);
+    let corner = Aim::Element { output: scores, index: vec![0, 0, 0] };
+    let (graph, score) = aim(&graph, image, None, &[corner], false).unwrap();
+    assert_eq!(layer::automatic(&graph, image, &score), Ok(tanh));
 }

@@ -26,6 +26,9 @@ pub fn layers(graph: &Graph, image: ValueId, score: &Score) -> Vec<Layer> {
 /// token alone is read, the rows of the last block get no signal. Their keys and values do, and both are made of the
 /// block's first normalisation: cells pass it on every way to the last mixing, and the earlier ones lie before it.
 ///
+/// Where no value gets signal in all of its cells, as of a detector's anchor, which sees a part of the image alone, that is
+/// the value nearest the score that gets signal in any.
+///
 /// # Errors
 /// When there is none.
 pub fn automatic(graph: &Graph, image: ValueId, score: &Score) -> Result<ValueId> {
@@ -45,31 +48,49 @@ fn nearest(graph: &Graph, image: ValueId, score: &Score, below: bool) -> Result<
     let between = Between::new(graph, image, score.value);
     let grids = Grids::new(graph, image);
     let live = Live::new(graph, &grids.trace, &between.nodes, score.value);
-    let mut learned = false;
-    let mut top: Option<Layer> = None;
-    for &id in between.nodes.iter().rev() {
-        let node = graph.node(id);
-        for &value in node.outputs.iter().flatten() {
-            let fits = learned && !is_copy(&node.op) && live.has_all_cells(value);
-            if !fits || !between.is_passed(graph, &live, value) {
-                continue;
-            }
-            let Some(layer) = grids.layer(value) else { continue };
-            let cells = |layer: &Layer| layer.grid.iter().product::<usize>();
-            match &top {
-                Some(top) if cells(&layer) <= cells(top) => {}
-                None if below => top = Some(layer),
-                _ => return Ok(value),
-            }
-        }
-        learned |= is_learned(graph, node);
-    }
-    top.map(|layer| layer.value).ok_or_else(|| {
+    let search = Search { graph, between: &between, grids: &grids, live: &live };
+    let found = search.nearest(below, |value| live.has_all_cells(value));
+    found.or_else(|| search.nearest(below, |value| live.has_cells(value))).ok_or_else(|| {
         Error::unfit(
             "no layer of the model has a grid that all of the image passes through",
             "name one with --layer (see `whycam inspect`)",
         )
     })
+}
+
+/// Where the automatic layer is looked for.
+struct Search<'a> {
+    graph: &'a Graph,
+    between: &'a Between,
+    grids: &'a Grids<'a>,
+    live: &'a Live<'a>,
+}
+
+impl Search<'_> {
+    /// The value nearest the score that gets signal; with `below`, the next one whose grid has more cells, if there is one.
+    fn nearest(&self, below: bool, gets_signal: impl Fn(ValueId) -> bool) -> Option<ValueId> {
+        let &Search { graph, between, grids, live } = self;
+        let mut learned = false;
+        let mut top: Option<Layer> = None;
+        for &id in between.nodes.iter().rev() {
+            let node = graph.node(id);
+            for &value in node.outputs.iter().flatten() {
+                let fits = learned && !is_copy(&node.op) && gets_signal(value);
+                if !fits || !between.is_passed(graph, live, value) {
+                    continue;
+                }
+                let Some(layer) = grids.layer(value) else { continue };
+                let cells = |layer: &Layer| layer.grid.iter().product::<usize>();
+                match &top {
+                    Some(top) if cells(&layer) <= cells(top) => {}
+                    None if below => top = Some(layer),
+                    _ => return Some(value),
+                }
+            }
+            learned |= is_learned(graph, node);
+        }
+        top.map(|layer| layer.value)
+    }
 }
 
 /// Whether the op makes a smaller, larger or rearranged copy of its operand.
