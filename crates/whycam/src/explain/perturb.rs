@@ -43,7 +43,8 @@ impl Perturber {
         let image = [model.input().height, model.input().width];
         for (method, perturbation, _) in asked {
             if let Some(patches) = (perturbation.patches)(method, image)
-                && let Some(made) = Windows::new(model, engine, classes.given, &patches)?
+                // An engine that does not take the windows' graphs may take the whole one.
+                && let Ok(Some(made)) = Windows::new(model, engine, classes.given, &patches)
             {
                 windows.push((method.to_string(), made));
             }
@@ -114,7 +115,7 @@ impl Perturber {
         let mut by_class = vec![Vec::with_capacity(count); classes.len()];
         let mut images = |places: &[usize]| said(places.iter().map(|&at| copy(at)).collect::<Result<_>>()?);
         if let Some(windows) = self.windows(&method.to_string())
-            && let Some(said) = windows.said(asking, copies.as_ref(), &mut images, progress)?
+            && let Some(said) = windows.said(asking, copies.as_ref(), &mut images, progress)
         {
             for scores in said.iter().map(of_classes) {
                 by_class.iter_mut().zip(scores).for_each(|(of_class, score)| of_class.push(score));

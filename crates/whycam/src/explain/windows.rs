@@ -27,7 +27,7 @@ pub(super) struct Windows {
     head: Derived,
     /// How many rows above the cut hold no more cells than one image.
     rows: usize,
-    /// How many times faster this was than whole images when both were timed.
+    /// How many times faster this was than whole images when both were timed; NaN where it failed.
     faster: OnceLock<f64>,
 }
 
@@ -63,9 +63,10 @@ impl Windows {
 
     /// How it compares with whole images, in words, once both were timed.
     pub fn how(&self) -> Option<String> {
-        self.faster.get().map(|&faster| match faster > 1.0 {
-            true => format!("windows, {faster:.1}x faster than whole images"),
-            false => format!("whole images, {:.1}x faster than windows", 1.0 / faster),
+        self.faster.get().map(|&faster| match faster {
+            _ if faster > 1.0 => format!("windows, {faster:.1}x faster than whole images"),
+            _ if faster.is_nan() => "whole images, as windows failed".to_owned(),
+            _ => format!("whole images, {:.1}x faster than windows", 1.0 / faster),
         })
     }
 
@@ -99,17 +100,32 @@ impl Windows {
         Ok(*self.faster.get_or_init(|| faster) > 1.0)
     }
 
-    /// What the network says to each copy, where that is faster than `whole`.
+    /// What the network says to each copy, where that is faster than `whole`. `None` too where windows fail: whole images
+    /// may do, or say why not.
     pub fn said(
         &self,
         asking: &Asking<'_>,
         copies: &dyn Copies,
         whole: &mut dyn FnMut(&[usize]) -> Result<Vec<Said>>,
         progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<Option<Vec<Said>>> {
-        if self.faster.get().is_some_and(|&faster| faster <= 1.0) {
-            return Ok(None);
+    ) -> Option<Vec<Said>> {
+        if self.chosen() == Some(false) {
+            return None;
         }
+        self.try_said(asking, copies, whole, progress).unwrap_or_else(|_| {
+            // Settled for the images to come, unless it was before.
+            let _ = self.faster.set(f64::NAN);
+            None
+        })
+    }
+
+    fn try_said(
+        &self,
+        asking: &Asking<'_>,
+        copies: &dyn Copies,
+        whole: &mut dyn FnMut(&[usize]) -> Result<Vec<Said>>,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Option<Vec<Said>>> {
         let outputs = asking.feed.outputs(&self.whole, 1, &[asking.feed.images(asking.image)?], &[])?;
         let maps = self.plan.maps(&outputs)?;
         drop(outputs);
