@@ -94,6 +94,9 @@ pub enum Command {
     },
 }
 
+const TARGETS_IN_SHORT: &str = "What to explain, a list: top:K, class:CLASS, log-prob:CLASS, output:NAME[I,J,…], \
+                                segment:CLASS[@MASK], box:ANCHOR:CLASS, similar:FILE.npy";
+
 /// `whycam explain`.
 #[derive(Debug, Args)]
 pub struct Explain {
@@ -136,9 +139,8 @@ pub struct Explain {
     #[arg(long, value_name = "N", help_heading = "Model")]
     pub batch: Option<NonZeroUsize>,
 
-    /// What to explain, a list: top:K, class:CLASS, log-prob:CLASS, output:NAME[I,J,…], segment:CLASS[@MASK], box:ANCHOR:CLASS,
-    /// similar:FILE.npy.
-    #[arg(long, value_name = "TARGET", help_heading = "Question", default_value = "top1", long_help = targets())]
+    /// What to explain. Brackets would be links here.
+    #[arg(long, value_name = "TARGET", help_heading = "Question", default_value = "top1", help = TARGETS_IN_SHORT, long_help = targets())]
     pub target: Vec<Listed<Target>>,
     /// How to explain it, with options as in grad-cam:relu=off (see `whycam methods`).
     #[arg(long, value_name = "METHOD", help_heading = "Question", default_value = METHODS[0].name, value_delimiter = ',', value_parser = Offered::<Method>::new(methods))]

@@ -5,7 +5,7 @@ use std::thread;
 
 /// Passes batches through three stages, which work at the same time, each on one batch after the other: `read` and `write`
 /// on threads of their own, `run` on the caller's. A stage hands a batch over when the next is free for it, so that no more
-/// than [`ALIVE`] batches exist at once, however many come, and they stay in order.
+/// than three batches exist at once, however many come, and they stay in order.
 pub fn stages<A: Send, B: Send>(
     read: impl Iterator<Item = A> + Send,
     mut run: impl FnMut(A) -> B,
@@ -21,10 +21,6 @@ pub fn stages<A: Send, B: Send>(
     });
 }
 
-/// One batch in each stage.
-#[cfg(test)]
-const ALIVE: usize = 3;
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,6 +28,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    /// One batch in each stage.
+    const ALIVE: usize = 3;
 
     /// Counts how many of its kind there are.
     struct Counted(usize, Arc<AtomicUsize>);
