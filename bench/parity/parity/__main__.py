@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 import traceback
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -61,7 +62,7 @@ def main():
             if not args.keep:
                 shutil.rmtree(args.work / "models" / entry.id, ignore_errors=True)
             print(f"{i + 1:3}/{len(wanted)} {entry.id:44} {row['seconds']:6.1f} s  {report.summary(row)}", flush=True)
-    report.write(args.work / "rows", ROOT / "PARITY.md")
+    report.write(args.work / "rows", ROOT / "PARITY.md", Counter(e.source for e in zoo.entries() for x in NAMES if x in e.exporters))
 
 
 def apart(entry, exporter, args):

@@ -26,7 +26,7 @@ def export(net, inputs, exporter, path, opset, names):
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             if exporter == "legacy":
-                torch.onnx.export(net, tuple(inputs), path, dynamo=False, opset_version=opset, input_names=names)
+                torch.onnx.export(net, tuple(inputs), str(path), dynamo=False, opset_version=opset, input_names=names)
             else:
                 torch.onnx.export(net, tuple(inputs), path, dynamo=True, verbose=False, input_names=names)
     except Exception as error:

@@ -27,6 +27,8 @@ typed by hand.
   which is in brackets (or {noise:g}). PyTorch's own is the largest of its float32 runs where one alone is exceeded: summed in other
   orders, and from images that differ in their last bit.
 - **Guided backpropagation's** reference has another rule at every call of a rectifier, whichever way it is written.
+- Where PyTorch's gradient contradicts finite differences in float64, and its batch norms are why (2.15's `batch_norm` sends wrong
+  signals back at inference on a CPU for some orders of memory), the reference has batch norms from their formula; the row says so.
 - A reference that vanishes is drawn anew from another seed and not counted. So is one that hangs on rounding: where a map fails,
   PyTorch's is computed again with what ReLUs and max pools decide on disturbed by 8 ulp of the largest value there, and if that moves
   it as far, some decision flips and no float32 is right. After four seeds the row says so.
@@ -81,8 +83,8 @@ def rows_of(folder):
     return [json.loads(path.read_text()) for path in sorted(folder.glob("*/*.json"))]
 
 
-def write(rows, path):
-    """`rows` has a folder per engine."""
+def write(rows, path, zoo):
+    """`rows` has a folder per engine; `zoo` counts the files of every source."""
     from . import measure
 
     names = ("torch", "torchvision", "timm", "onnx", "onnxscript", "onnxruntime", "numpy")
@@ -95,12 +97,12 @@ def write(rows, path):
     )  # fmt: skip
     for engine, found in engines.items():
         if found:
-            text += f"\n## {engine}\n\n{counts(found)}\n{failures(found)}\n{table(found)}"
+            text += f"\n## {engine}\n\n{counts(found, zoo)}\n{failures(found)}\n{table(found)}"
     path.write_text(text)
     print(f"wrote {path.relative_to(ROOT)}")
 
 
-def counts(found):
+def counts(found, zoo):
     """A line per source."""
     total, good, models, whole, absent = Counter(), Counter(), Counter(), Counter(), Counter()
     for row in found:
@@ -110,10 +112,10 @@ def counts(found):
         absent[source] += sum("no_export" in file for file in row.get("files", []))
         total[source] += len(findings(row))
         good[source] += sum(bool(f.get("pass")) for f in findings(row))
-    lines = ["| | models | wholly good | maps | good | | exports that PyTorch cannot make |", "|---|---|---|---|---|---|---|"]
-    for s in models:
+    lines = ["| | files | measured | wholly good | maps | good | | exports that PyTorch cannot make |", "|---|---|---|---|---|---|---|---|"]
+    for s in zoo:
         share = f"{100 * good[s] / total[s]:.1f} %" if total[s] else "–"
-        lines.append(f"| {s} | {models[s]} | {whole[s]} | {total[s]} | {good[s]} | {share} | {absent[s]} |")
+        lines.append(f"| {s} | {zoo[s]} | {models[s]} | {whole[s]} | {total[s]} | {good[s]} | {share} | {absent[s]} |")
     return "\n".join(lines) + "\n"
 
 
