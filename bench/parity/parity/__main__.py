@@ -1,7 +1,9 @@
 """Measures whycam against PyTorch on a zoo of models, and writes PARITY.md.
 
 Each model is built with seeded random weights, exported by both exporters of PyTorch, explained by the `whycam` binary, and
-compared with PyTorch autograd. A row is a file in target/parity/rows; rows that are there are not measured again.
+compared with PyTorch autograd. A row is a file in target/parity/rows; rows that are there are not measured again. PARITY.md is
+written from all the rows that are there and holds no others: without the rows of earlier runs it becomes shorter. Keras' models
+need a Python with tensorflow and tf2onnx, which KERAS_PYTHON names; without it they are left out.
 """
 
 import argparse
@@ -16,10 +18,9 @@ from pathlib import Path
 
 import torch
 
-from . import report, zoo
+from . import keras_side, report, subject, zoo
 from .export import NAMES, warm_up
 from .measure import measure
-from .subject import ROOT
 
 
 def main():
@@ -31,7 +32,7 @@ def main():
     p.add_argument("--engine", default="rten", help="what whycam runs models with")
     p.add_argument("--keep", action="store_true", help="keep the exported models, which are reused then")
     p.add_argument("--limit", type=int, default=900, metavar="SECONDS", help="for one model [default: %(default)s]")
-    p.add_argument("--work", type=Path, default=ROOT / "target" / "parity", help="where models and rows are [default: target/parity]")
+    p.add_argument("--work", type=Path, default=subject.ROOT / "target" / "parity", help="where models and rows are [default: target/parity]")
     p.add_argument("--list", action="store_true", help="list the models, measure nothing")
     p.add_argument("--report", action="store_true", help="write PARITY.md from the rows that are there, measure nothing")
     args = p.parse_args()
@@ -40,15 +41,21 @@ def main():
         e for e in zoo.entries()
         if (not args.only or any(w in e.id for w in words(args.only))) and not any(w in e.id for w in words(args.skip))
     ]  # fmt: skip
-    wanted = [(e, exporter) for exporter in args.exporter or NAMES for e in wanted if exporter in e.exporters]
+    wanted = [
+        (e, exporter) for exporter in args.exporter or NAMES
+        for e in wanted if exporter in e.exporters and (exporter != "tf2onnx" or keras_side.PYTHON)
+    ]  # fmt: skip
     if args.list:
         print("\n".join(f"{e.id} {exporter}" for e, exporter in wanted))
         return
     rows = args.work / "rows" / args.engine
+    if args.report and not any(args.work.glob("rows/*/*/*.json")):
+        p.error(f"no rows in {args.work / 'rows'}, so there is nothing to report\nhint: run without --report, or name the folder of an earlier run with --work")
     if not args.report:
         args.work.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(1)
         warm_up(args.work)
+        measured_by = subject.version()
         for i, (entry, exporter) in enumerate(wanted):
             path = rows / f"{entry.id}.{exporter}.json"
             row = json.loads(path.read_text()) if path.exists() else None
@@ -56,13 +63,14 @@ def main():
                 continue
             start = time.monotonic()
             row = apart(entry, exporter, args)
+            row["whycam"] = measured_by
             row["seconds"] = round(time.monotonic() - start, 1)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(row, indent=1) + "\n")
             if not args.keep:
                 shutil.rmtree(args.work / "models" / entry.id, ignore_errors=True)
             print(f"{i + 1:3}/{len(wanted)} {entry.id:44} {row['seconds']:6.1f} s  {report.summary(row)}", flush=True)
-    report.write(args.work / "rows", ROOT / "PARITY.md", Counter(e.source for e in zoo.entries() for x in NAMES if x in e.exporters))
+    report.write(args.work / "rows", subject.ROOT / "PARITY.md", Counter(e.source for e in zoo.entries() for x in NAMES if x in e.exporters))
 
 
 def apart(entry, exporter, args):

@@ -19,16 +19,16 @@ class CannotExport(Exception):
     """PyTorch cannot export the model."""
 
 
-def export(net, inputs, exporter, path, opset, names):
+def export(net, inputs, exporter, path, opset, names, outputs=None):
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
     torch.backends.mha.set_fastpath_enabled(False)  # no exporter knows the fused kernel
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             if exporter == "legacy":
-                torch.onnx.export(net, tuple(inputs), str(path), dynamo=False, opset_version=opset, input_names=names)
+                torch.onnx.export(net, tuple(inputs), str(path), dynamo=False, opset_version=opset, input_names=names, output_names=outputs)
             else:
-                torch.onnx.export(net, tuple(inputs), path, dynamo=True, verbose=False, input_names=names)
+                torch.onnx.export(net, tuple(inputs), path, dynamo=True, verbose=False, input_names=names, output_names=outputs)
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise CannotExport(f"{type(error).__name__}: {' '.join(lines)[:300]}") from None

@@ -16,7 +16,7 @@ LAYER_TOLERANCE = 1e-3  # max|a−b| / max|b| of layer maps
 IMAGE_TOLERANCE = 1e-2  # relative L2 of image-space maps against float32
 TIMES_FLOAT32 = 2  # whycam's error against float64, in the framework's own of float32
 NOISE = 1e-5  # errors against float64 that are rounding alone, whoever makes them
-VANISHES = 1e-4  # a map is no reference when it is that small a part of its terms
+VANISHES = 1e-4  # a map is no reference when it is that small a part of what cancels in it: float32 knows it to 1e-3 at best
 NOTHING = 1e-30  # nor when float32 can hardly hold it
 CONTRADICTS = 1e-3  # a gradient that is farther from float64 is not off by rounding
 CANDIDATES = 12  # layers near the middle that are looked at
@@ -93,16 +93,34 @@ def ask(path, file, side, engine, folder):
 
 
 def half_way(side, path, layers, auto):
-    """The name of the layer nearest the middle that the framework has too, if any: exporters split calls."""
+    """The name of the layer nearest the middle that the framework has too (exporters split calls) and whose Grad-CAM does not vanish:
+    that of an attention's keys does, whose signals add up to 0."""
     known = list(layers)
     near = [n for n in known[len(known) // 2 :: -1] if n != auto and layers[n]["height"] * layers[n]["width"] > 1][:CANDIDATES]
-    found = side.find(subject.values(path, side.feed, near)) if near else []
+    if not near:
+        return []
+    found = side.find(subject.values(path, side.feed, near))
+    said = side.single("gradient")
 
-    def is_grid(name, place, layout):
-        return bool(grids(np.empty(layout[1]), (layers[name]["height"], layers[name]["width"])))
+    def is_reference(name, layout, value, signal):
+        maps = layer_maps(value, signal, layout, (layers[name]["height"], layers[name]["width"]))
+        return any(not vanishes(*map_and_terms) for map_and_terms in maps)
 
-    shared = [n for n, places in zip(near, found, strict=True) if any(is_grid(n, *p) for p in places)]
+    shared = [
+        name for name, places, there in zip(near, found, said.layers, strict=True)
+        if any(at is not None and at[1] is not None and is_reference(name, layout, *at) for (_, layout), at in zip(places, there, strict=False))
+    ]  # fmt: skip
     return (shared or near)[:1]
+
+
+def layer_maps(value, signal, layout, size):
+    """The Grad-CAM of a call's result and signal, and what it is made of, for every way in which they are a grid."""
+    both = (grids(laid_out(np.asarray(t), layout).astype(np.float64), size) for t in (value, signal))
+    return [[t.squeeze() for t in grad_cam(a, g)] for a, g in zip(*both, strict=True)]
+
+
+def vanishes(expected, terms):
+    return not float(np.abs(expected).max()) > max(VANISHES * float(terms.max()), NOTHING) or not np.isfinite(expected).all()
 
 
 def compare(side, path, maps, row, file):
@@ -166,11 +184,7 @@ def layer_finding(m, place, runs, exact, unsure):
     size = array.shape if array.ndim == 2 else (array.shape + (1, 1))[:2]
     finding["grid"] = list(size)
 
-    def cams(value, signal):
-        both = (grids(laid_out(np.asarray(t), layout).astype(np.float64), size) for t in (value, signal))
-        return [[t.squeeze() for t in grad_cam(a, g)] for a, g in zip(*both, strict=True)]
-
-    every = [cams(*r) for r in (*runs, *([exact] if exact else []), *unsure)]
+    every = [layer_maps(*r, layout, size) for r in (*runs, *([exact] if exact else []), *unsure)]
     if not every[0]:
         return finding | {"cause": f"a value of shape {np.shape(runs[0][0])} is no {size[0]}×{size[1]} grid"}
     far = lambda a, b: float(np.abs(a - b).max() / np.abs(b).max())
@@ -178,8 +192,7 @@ def layer_finding(m, place, runs, exact, unsure):
     for way in range(len(every[0])):
         maps = [cam[way][0].reshape(array.shape) for cam in every]
         expected, terms = every[0][way][0], every[0][way][1]
-        largest = float(np.abs(expected).max())
-        if not largest > max(VANISHES * float(terms.max()), NOTHING) or not np.isfinite(expected).all():
+        if vanishes(expected, terms):
             found.append({"vanishes": True, "cause": "the reference vanishes"})
             continue
         for order in (lambda t: t, lambda t: np.sort(t, axis=None)):

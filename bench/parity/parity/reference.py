@@ -220,6 +220,6 @@ def grids(array, size):
 
 
 def grad_cam(activation, signal):
-    """Grad-CAM before its ReLU, and the sum of the sizes of its terms, which tells how much of it cancels."""
-    terms = signal.mean(axis=(-2, -1), keepdims=True) * activation
-    return terms.sum(axis=1), np.abs(terms).sum(axis=1)
+    """Grad-CAM before its ReLU, and what it were if nothing in it cancelled: neither the signals of a channel nor its terms."""
+    mean = lambda g: g.mean(axis=(-2, -1), keepdims=True)
+    return (mean(signal) * activation).sum(axis=1), (mean(np.abs(signal)) * np.abs(activation)).sum(axis=1)

@@ -19,8 +19,10 @@ typed by hand.
 - **Models** have the architectures' own initialisation, with everything that it leaves constant disturbed, and batch norms that centre
   and scale what they get, with scales about 0.35 and biases about 0 ± 1. (With scales of 1 and no biases, the gradients of random deep
   networks are chaotic: PyTorch's float32 is then 1 to 3 % off its own float64.) Images are small where the architecture allows it; the side in pixels is in the table.
-- **The class** is the one with the highest score, and the same on both sides.
-- **The layer** is whycam's automatic one, and a second one, half-way down. PyTorch's is the call whose result equals, in every
+- **The class** is the one with the highest score, and the same on both sides. Segmentation: the class with the most cells, summed
+  over these. Detectors are exported up to what they say of every box: the highest score of a class in a box, or of an anchor at
+  the finest level where boxes are only proposed (R-CNN).
+- **The layer** is whycam's automatic one, and a second one, half-way down, where there are class scores. PyTorch's is the call whose result equals, in every
   element, what the value holds in the ONNX file (as ONNX Runtime computes it); its module and function are in the table.
 - **Grad-CAM** is compared before its ReLU, `max|a−b| / max|b|` ≤ {layer:g}. **Gradient** and **guided backpropagation** are compared
   by relative L2, ≤ {image:g}, and whycam's distance from PyTorch in float64 must be at most {twice} times that of PyTorch in float32,
@@ -29,7 +31,7 @@ typed by hand.
 - **Guided backpropagation's** reference has another rule at every call of a rectifier, whichever way it is written.
 - Where PyTorch's gradient contradicts finite differences in float64, and its batch norms are why (2.15's `batch_norm` sends wrong
   signals back at inference on a CPU for some orders of memory), the reference has batch norms from their formula; the row says so.
-- A reference that vanishes is drawn anew from another seed and not counted. So is one that hangs on rounding: where a map fails,
+- A reference that vanishes (less than {vanishes:g} of what cancels in it) is drawn anew from another seed and not counted. So is one that hangs on rounding: where a map fails,
   PyTorch's is computed again with what ReLUs and max pools decide on disturbed by 8 ulp of the largest value there, and if that moves
   it as far, some decision flips and no float32 is right. After four seeds the row says so.
 
@@ -93,13 +95,20 @@ def write(rows, path, zoo):
     versions = ", ".join([*(f"{n} {version(n)}" for n in names), *(f"whycam with {name}" for name in sorted(ran))])
     text = HEAD.format(
         layer=measure.LAYER_TOLERANCE, image=measure.IMAGE_TOLERANCE, twice=measure.TIMES_FLOAT32, noise=measure.NOISE,
+        vanishes=measure.VANISHES,
         versions="Made with " + versions,
     )  # fmt: skip
     for engine, found in engines.items():
         if found:
-            text += f"\n## {engine}\n\n{counts(found, zoo)}\n{failures(found)}\n{table(found)}"
+            text += f"\n## {engine}\n\n{counts(found, zoo)}\n{measured_by(found)}\n{failures(found)}\n{table(found)}"
     path.write_text(text)
     print(f"wrote {path.relative_to(ROOT)}")
+
+
+def measured_by(found):
+    """Which whycam measured how many of the rows."""
+    by = Counter(row.get("whycam", "an unknown whycam") for row in found)
+    return "Measured by " + ", ".join(f"{name} ({n} files)" for name, n in by.most_common()) + ".\n"
 
 
 def counts(found, zoo):

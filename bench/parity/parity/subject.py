@@ -30,6 +30,11 @@ def whycam(*args, limit=600):
     return done.stdout
 
 
+def version():
+    """Which whycam it is: version, and commit where that is known."""
+    return " ".join([whycam("--version").strip(), os.environ.get("WHYCAM_COMMIT", "")]).strip()
+
+
 def inspect(model, *more):
     return json.loads(whycam("inspect", model, "--json", *more))
 

@@ -26,7 +26,7 @@ class TorchSide:
         self.calls = {}
 
     def export(self, exporter, path):
-        export(self.net, self.tensors, exporter, path, self.entry.opset, list(self.inputs))
+        export(self.net, self.tensors, exporter, path, self.entry.opset, list(self.inputs), list(self.entry.outputs) or None)
 
     def find(self, values):
         """Per value the places where PyTorch computes it: a list of `(place, layout)`."""

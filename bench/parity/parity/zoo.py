@@ -6,7 +6,7 @@ from typing import Callable
 import torch
 from torch import nn
 
-from . import keras_side
+from . import dense, keras_side
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Entry:
     opset: int = 17  # of the older exporter
     exporters: tuple[str, ...] = ("legacy", "dynamo")
     more: Callable[[], dict] = field(default=dict)  # further inputs
+    outputs: tuple[str, ...] = ()  # names of the first ones, where the target needs them
     ask: Callable = field(default=lambda out: best_class(out))  # from the output: whycam's target, and the score as a function of the output
     side: Callable | None = None  # what makes it, where that is not PyTorch
     options: tuple[str, ...] = ()  # further options of whycam
@@ -51,6 +52,18 @@ def torchvision():
         yield Entry("torchvision", name, lambda name=name, more=more: tv.get_model(name, weights=None, **more), (1, 3, side, side))
 
 
+def segmentation():
+    for name in dense.SEGMENTATION:
+        yield Entry("segmentation", name, lambda name=name: dense.build(name), ask=dense.segment)
+
+
+def detection():
+    for name, side in dense.DETECTION.items():
+        two_stages = "rcnn" in name
+        kind, ask = (dense.Objectness, dense.anchor) if two_stages else (dense.Boxes, dense.box)
+        yield Entry("detection", name, lambda kind=kind, name=name: kind(name), (1, 3, side, side), outputs=("objectness0",) if two_stages else (), ask=ask)
+
+
 # timm: families that the project promises first. `name` or `name@side`, `name=side` where the model is built for that side.
 TIMM = """
     resnetv2_50 seresnet50 resnest14d repvgg_a0 hrnet_w18_small dla34 inception_v4@128 nfnet_l0 convmixer_768_32 convnextv2_atto
@@ -68,7 +81,7 @@ TIMM = """
     hiera_tiny_224@224 inception_next_atto@128 focalnet_tiny_srf@224 davit_tiny@224 gcvit_xxtiny@224 nest_tiny_jx@224 coat_tiny@224
     mixer_s16_224@224 gmlp_s16_224@224 resmlp_12_224@224 sequencer2d_s@224 tiny_vit_5m_224@224 starnet_s1 shvit_s1 swiftformer_xs@224
     fasternet_t0 nextvit_small@128 mobileone_s0 caformer_s18 convformer_s18 lambda_resnet26t@128 halonet26t@256 botnet26t_256@256
-    bat_resnext26ts@128 densenet121 dm_nfnet_f0 fbnetc_100 semnasnet_100 vovnet39a csatv2@256 samvit_base_patch16=128
+    bat_resnext26ts@256 densenet121 dm_nfnet_f0 fbnetc_100 semnasnet_100 vovnet39a csatv2@256 samvit_base_patch16=128
     vit_medium_patch16_gap_240=96 vit_base_patch16_siglip_224=64 vit_small_patch16_dinov3=64 convnext_atto
 """.split()
 
@@ -94,8 +107,6 @@ KERAS = """
 
 
 def keras_models():
-    if not keras_side.PYTHON:
-        return
     for text in KERAS:
         name, side = text.split("@")
         yield Entry("keras", name, None, (1, 3, int(side), int(side)), exporters=("tf2onnx",), side=keras_side.KerasSide)
@@ -103,6 +114,8 @@ def keras_models():
 
 def entries():
     yield from torchvision()
+    yield from segmentation()
+    yield from detection()
     yield from timm_models()
     yield from keras_models()
 
