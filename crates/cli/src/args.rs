@@ -139,7 +139,8 @@ pub struct Explain {
     #[arg(long, value_name = "N", help_heading = "Model")]
     pub batch: Option<NonZeroUsize>,
 
-    /// What to explain. Brackets would be links here.
+    // Targets are written with brackets, which rustdoc would take for links: help has them from the list.
+    /// What to explain.
     #[arg(long, value_name = "TARGET", help_heading = "Question", default_value = "top1", help = TARGETS_IN_SHORT, long_help = targets())]
     pub target: Vec<Listed<Target>>,
     /// How to explain it, with options as in grad-cam:relu=off (see `whycam methods`).

@@ -306,3 +306,18 @@ fn a_class_that_is_nowhere_is_told() {
     assert!(error.contains("no cell of the image has") && error.contains("@FILE"), "{error}");
     explain(&model, &["grad-cam"], &[&format!("segment:{nowhere}@left.png")]).expect("by a mask");
 }
+
+/// A network of noise sees a class elsewhere, or nowhere: whether its map depends on weights cannot be told.
+#[test]
+fn weights_are_checked_for_a_region_that_stays() {
+    let model = model(true, None);
+    let engine = whycam::engine::engine("rten", Default::default()).expect("always there");
+    let check = |text: &str| {
+        let question = Question { targets: vec![target(text)], ..Question::default() };
+        let check = whycam::sanity::Check { question: &question, steps: 2, seed: 1 };
+        whycam::sanity::sanity(&model, engine.as_ref(), check, &image(&model), &[], &mut |_, _| ())
+    };
+    assert_eq!(check("segment:dog@left.png").expect("runs").len(), 1);
+    let error = check("segment:dog").expect_err("no mask").to_string();
+    assert!(error.contains("\"dog\"") && error.contains("hint: give a mask"), "{error}");
+}

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use snapbox::cmd::{Command, OutputAssert, cargo_bin};
 use tempfile::TempDir;
-use whycam::graph::op::{BinaryFn, Conv, Gemm, Opaque, UnaryFn};
+use whycam::graph::op::{BinaryFn, Conv, Gemm, Opaque, ReduceKind, UnaryFn};
 use whycam::graph::{Build, DType, Dim, Header, NamedNode, Op, Shape, Tensor, ValueId, onnx};
 
 /// `whycam` in a folder of its own, undisturbed by the environment: no ONNX Runtime is found.
@@ -108,6 +108,8 @@ pub enum With {
     Unknown,
     /// A batch of any size.
     Batch,
+    /// The outputs `layer: f32[1,4,8,8]` and `embedding: f32[1,4,8]`, the mean of its rows.
+    Maps,
 }
 
 /// Writes a model: a 1×1 convolution to 4 channels `features`, ReLU `layer`, the mean over space, and scores that are
@@ -142,6 +144,11 @@ pub fn small_model(path: &Path, with: With) {
     let conv = Conv { strides: vec![1; 2], dilations: vec![1; 2], pads: vec![(0, 0); 2], groups: 1 };
     value = named(&mut build, Op::Conv(conv), &[value, weights], "features");
     value = named(&mut build, Op::Unary(UnaryFn::Relu), &[value], "layer");
+    let mut outputs = Vec::new();
+    if with == With::Maps {
+        let mean = Op::Reduce { kind: ReduceKind::Mean, axes: vec![3], keep: false };
+        outputs = vec![value, named(&mut build, mean, &[value], "embedding")];
+    }
     value = named(&mut build, Op::GlobalAveragePool, &[value], "pooled");
     value = named(&mut build, Op::Flatten { axis: 1 }, &[value], "flat");
     let mut diagonal = [0.0; 16];
@@ -160,7 +167,8 @@ pub fn small_model(path: &Path, with: With) {
         let bias = build.input("bias", DType::F32, shape(&[1, 4])).expect("new");
         value = named(&mut build, Op::Binary(BinaryFn::Add), &[value, bias], "scores");
     }
-    let bytes = onnx::write(&build.finish(vec![value])).expect("written");
+    outputs.insert(0, value);
+    let bytes = onnx::write(&build.finish(outputs)).expect("written");
     fs::write(path, &bytes.proto).expect("written");
 }
 

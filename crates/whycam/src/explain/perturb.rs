@@ -102,33 +102,32 @@ impl Perturber {
                 }
             }
         };
-        let run = |copies: Vec<Vec<f32>>| -> Result<Vec<Vec<f32>>> {
-            Ok(said(copies)?.iter().map(of_classes).collect())
-        };
         let copy = |index: usize| -> Result<Vec<f32>> {
             let mut copy = value.clone();
             copies.take_away(index, &mut copy)?;
             Ok(copy)
         };
-        let whole = run(vec![value.clone()])?.into_iter().next().unwrap_or_default();
-        let count = copies.count();
-        let mut by_class = vec![Vec::with_capacity(count); classes.len()];
         let mut images = |places: &[usize]| said(places.iter().map(|&at| copy(at)).collect::<Result<_>>()?);
-        if let Some(windows) = self.windows(&method.to_string())
-            && let Some(said) = windows.said(asking, copies.as_ref(), &mut images, progress)
-        {
-            for scores in said.iter().map(of_classes) {
-                by_class.iter_mut().zip(scores).for_each(|(of_class, score)| of_class.push(score));
-            }
-            return whole.iter().zip(&by_class).map(|(&whole, scores)| copies.map(whole, scores)).collect();
-        }
-        for start in (0..count).step_by(feed.batch()) {
-            let end = count.min(start + feed.batch());
-            for scores in run((start..end).map(copy).collect::<Result<_>>()?)? {
-                by_class.iter_mut().zip(scores).for_each(|(of_class, score)| of_class.push(score));
-            }
-            progress(end, count);
-        }
-        whole.iter().zip(&by_class).map(|(&whole, scores)| copies.map(whole, scores)).collect()
+        let count = copies.count();
+        let windows = self.windows(&method.to_string());
+        let scores: Vec<Vec<f32>> =
+            match windows.and_then(|w| w.said(asking, copies.as_ref(), &mut images, progress)) {
+                Some(said) => said.iter().map(of_classes).collect(),
+                None => {
+                    let mut scores = Vec::with_capacity(count);
+                    for start in (0..count).step_by(feed.batch()) {
+                        let places: Vec<usize> = (start..count.min(start + feed.batch())).collect();
+                        scores.extend(images(&places)?.iter().map(of_classes));
+                        progress(scores.len(), count);
+                    }
+                    scores
+                }
+            };
+        let whole = said(vec![value.clone()])?.first().map(of_classes).unwrap_or_default();
+        let map = |(k, &whole): (usize, &f32)| {
+            let of_class: Vec<f32> = scores.iter().filter_map(|s| s.get(k).copied()).collect();
+            copies.map(whole, &of_class)
+        };
+        whole.iter().enumerate().map(map).collect()
     }
 }

@@ -54,25 +54,7 @@ const PAPER: Rgb<u8> = Rgb([255, 255, 255]);
 /// [`ImageError::NoPanels`]; [`ImageError::Empty`] or [`ImageError::TooLarge`] for a panel's picture without
 /// pixels or a sheet beyond the limits of [`super::Photo`].
 pub fn sheet(sections: &[Section], columns: Option<usize>) -> Result<RgbImage, ImageError> {
-    let most = sections.iter().map(|section| section.panels.len()).max().unwrap_or(0);
-    if most == 0 {
-        return Err(ImageError::NoPanels);
-    }
-    let columns = columns.unwrap_or_else(|| good_columns(most)).clamp(1, most);
-    let mut sides = SIDES.iter().copied().skip(if columns <= 4 {
-        0
-    } else if columns <= 6 {
-        1
-    } else {
-        2
-    });
-    loop {
-        let side = sides.next().unwrap_or_default();
-        match Sheet::new(sections, columns, side) {
-            Err(ImageError::TooLarge { .. }) if sides.len() > 0 => {}
-            made => return made?.draw(),
-        }
-    }
+    Sheet::fitting(sections, columns)?.draw()
 }
 
 /// A sheet and the sizes of its parts.
@@ -85,6 +67,28 @@ struct Sheet<'a> {
 }
 
 impl<'a> Sheet<'a> {
+    /// The sheet with the largest pictures that its columns and the limits leave room for.
+    fn fitting(sections: &'a [Section], columns: Option<usize>) -> Result<Sheet<'a>, ImageError> {
+        let most = sections.iter().map(|section| section.panels.len()).max().unwrap_or(0);
+        if most == 0 {
+            return Err(ImageError::NoPanels);
+        }
+        let columns = columns.unwrap_or_else(|| good_columns(most)).clamp(1, most);
+        let largest = match columns {
+            0..=4 => 0,
+            5..=6 => 1,
+            _ => 2,
+        };
+        let mut sides = SIDES.into_iter().skip(largest);
+        loop {
+            let side = sides.next().unwrap_or_default();
+            match Sheet::new(sections, columns, side) {
+                Err(ImageError::TooLarge { .. }) if sides.len() > 0 => {}
+                made => return made,
+            }
+        }
+    }
+
     fn new(sections: &'a [Section], columns: usize, side: u32) -> Result<Sheet<'a>, ImageError> {
         let cells = |section: &'a Section| -> Result<(&'a str, Vec<Cell<'a>>), ImageError> {
             let cells = section.panels.iter().map(|panel| Cell::new(panel, side));
@@ -268,8 +272,8 @@ mod tests {
         assert!((24..200).any(|x| at(x, 40) != [255; 3]), "the title is above its panels");
         // What would be too large a sheet has smaller pictures.
         let many = vec![Section { title: String::new(), panels: vec![panels[0].clone(); 2000] }];
-        let page = super::sheet(&many, Some(10)).unwrap();
-        assert!(page.width() < 2000 && page.height() > 20_000, "{:?}", page.dimensions());
+        let page = Sheet::fitting(&many, Some(10)).unwrap();
+        assert!(page.width < 2000 && page.height > 20_000, "{} × {}", page.width, page.height);
     }
 
     #[test]

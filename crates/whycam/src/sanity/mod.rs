@@ -131,7 +131,16 @@ pub fn sanity(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<Sanity>> {
     let aimed = Aimed::new(model, &check.question.targets)?;
-    let layers = weighted(aimed.model.graph(), model.image(), aimed.model.scored()?);
+    if let Some(own) = aimed.beside.iter().find(|beside| beside.own_region) {
+        return Err(Error::ask(
+            format!("the region of {:?} is where the model sees it, which weights of noise move", own.label),
+            "give a mask, as in segment:CLASS@FILE",
+        ));
+    }
+    let mut layers = weighted(aimed.model.graph(), model.image(), aimed.model.scored()?);
+    // What is asked beside classes is appended to the model's graph, and is no weight.
+    let own = model.graph().values().count();
+    layers.retain(|layer| (layer.result.number() as usize) < own);
     if layers.is_empty() {
         return Err(Error::ask(
             "the model has no weights that could be randomised",
