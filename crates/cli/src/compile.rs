@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
+use whycam::graph::DType;
 use whycam::prep::Prep;
 use whycam::{Compile, Explained, Model, ModelOptions, Origin, compile};
 
@@ -95,6 +96,12 @@ fn classes(asked: &[Classes]) -> Result<Explained, Fail> {
 fn prep(model: &Model) -> Result<Prep, Fail> {
     match model.prep() {
         Some((prep, Origin::Asked | Origin::Model)) => Ok(prep.clone()),
+        Some((_, Origin::Guess)) if model.graph().value(model.image()).dtype == Some(DType::U8) => {
+            Err(Fail::usage(
+                "the model takes the bytes of photos as it is",
+                "leave --prep out: nothing is to be added",
+            ))
+        }
         Some((_, Origin::Guess)) | None => {
             Err(Fail::usage("the model does not say how photos are prepared", "give it: --prep imagenet"))
         }

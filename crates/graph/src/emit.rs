@@ -44,6 +44,14 @@ pub trait Emit {
         Ok(self.constant(tensor))
     }
 
+    /// The value as another type; itself where it is of that type.
+    ///
+    /// # Errors
+    /// As [`Emit::emit`].
+    fn cast(&mut self, x: ValueId, to: DType) -> Result<ValueId> {
+        if self.dtype(x) == to { Ok(x) } else { self.emit(Op::Cast(to), &[x]) }
+    }
+
     /// An element-wise function.
     ///
     /// # Errors

@@ -152,7 +152,7 @@ fn before(model: &Model, prep: Option<&Prep>, classes: &[i64]) -> Result<Graph> 
             );
             let photo = b.input(&name, DType::U8, photos)?;
             let values = prep.nodes(&mut b, photo, input.channels, input.layout)?;
-            let values = if dtype == DType::F32 { values } else { b.emit(Op::Cast(dtype), &[values])? };
+            let values = b.cast(values, dtype)?;
             let values = b.copy(values)?;
             b.rename(values, &image.name)?;
             made.push(values);

@@ -50,7 +50,7 @@ pub enum Origin {
     Asked,
     /// The model's metadata, or the file beside it.
     Model,
-    /// Nothing was known: the preset `imagenet` is a guess.
+    /// Nothing was known: the preset `imagenet` is a guess; of a model that takes bytes its resizing alone.
     Guess,
 }
 
@@ -82,7 +82,7 @@ impl Model {
     /// Reads a model.
     ///
     /// # Errors
-    /// When the bytes are no sound ONNX model, or it has no image input.
+    /// When the bytes are no sound ONNX model, it has no image input, or that takes bytes, which the preparation changes.
     pub fn from_bytes(bytes: &ModelBytes, options: ModelOptions) -> Result<Model> {
         let about = About::default();
         Model::with_about(bytes, options, about)
@@ -99,12 +99,22 @@ impl Model {
         let score = layer::score(&graph, options.output.as_deref()).ok();
         let input = ImageInput::of(&graph, image)?;
         let about = about.or(About::from_metadata(&graph.header().metadata)?);
+        let of_bytes = graph.value(image).dtype == Some(DType::U8);
         let prep = match (options.prep, about.prep) {
             (Some(prep), _) => Some((prep, Origin::Asked)),
             (None, Some(prep)) => Some((prep, Origin::Model)),
-            (None, None) if input.channels == 3 => Some((Prep::preset("imagenet")?, Origin::Guess)),
+            (None, None) if input.channels == 3 => {
+                let prep = Prep::preset("imagenet")?;
+                Some((if of_bytes { prep.of_bytes() } else { prep }, Origin::Guess))
+            }
             (None, None) => None,
         };
+        if let Some((prep, _)) = prep.as_ref().filter(|(prep, _)| of_bytes && !prep.keeps_bytes()) {
+            return Err(Error::ask(
+                format!("the model takes the bytes of photos, which the preparation {prep} changes"),
+                "say how they are resized alone: --prep resize=short:256:crop=224:range=255",
+            ));
+        }
         let labels = options.labels.or(about.labels).unwrap_or_default();
         Ok(Model { graph, image, output, score, input, prep, labels, sha256: sha256(bytes) })
     }

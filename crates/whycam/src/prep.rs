@@ -268,6 +268,12 @@ impl Prep {
         Prep { range: Range::TwoFiftyFive, mean, std, order: Order::Rgb, ..self.clone() }
     }
 
+    /// Whether the values of photos stay what they are, so that a model of bytes can take them.
+    pub(crate) fn keeps_bytes(&self) -> bool {
+        let all = |values: &[f32], value| values.iter().all(|&v| v == value);
+        self.range == Range::TwoFiftyFive && all(&self.mean, 0.0) && all(&self.std, 1.0)
+    }
+
     /// The part of the photo that becomes the input.
     fn placement(&self, photo: &Photo, width: u32, height: u32) -> Result<Placement, PrepError> {
         let resized = self.resized(photo, width, height);

@@ -2,52 +2,14 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
-
-use common::{engines, numbers};
-use whycam::graph::engine::ModelBytes;
-use whycam::graph::{DType, Engine, Tensor, onnx};
+use common::compiled::{TOLERANCE, ask, image, off, opened, run};
+use common::engines;
+use whycam::graph::{DType, Tensor, onnx};
 use whycam::image::{Photo, RgbImage};
 use whycam::prep::{Prep, Resize};
 use whycam::{
     Compile, Explained, Explainer, METHODS, Method, Model, ModelOptions, Question, Target, compile,
 };
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/nets").join(name)
-}
-
-fn opened(name: &str) -> (Model, ModelBytes) {
-    let (bytes, about) = Model::read(golden(name)).expect(name);
-    (Model::with_about(&bytes, ModelOptions::default(), about).expect(name), bytes)
-}
-
-fn ask(method: &str, classes: Explained) -> Compile {
-    let Question { align, .. } = Question::default();
-    Compile { method: method.parse().expect(method), layer: None, classes, align, prep: None, opset: None }
-}
-
-fn image(model: &Model, batch: usize, seed: usize) -> Tensor {
-    let mut shape = model.input().shape();
-    shape[0] = batch;
-    Tensor::f32(&shape, &numbers(shape.iter().product(), seed)).expect("it fits")
-}
-
-/// The outputs of a file: the model's own, and the last three.
-fn run(engine: &dyn Engine, file: &ModelBytes, inputs: &[(&str, Tensor)]) -> Vec<Tensor> {
-    let program = engine.load(file.clone()).unwrap_or_else(|e| panic!("{}: {e}", engine.name()));
-    program.run(inputs).expect("it runs")
-}
-
-/// Greatest difference by the greatest value.
-fn off(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    let most = b.iter().fold(f32::MIN_POSITIVE, |m, v| m.max(v.abs()));
-    a.iter().zip(b).fold(0.0f32, |m, (a, b)| m.max((a - b).abs())) / most
-}
-
-/// Same engine, other order of sums where the engine fuses otherwise.
-const TOLERANCE: f32 = 1e-4;
 
 const NETS: [&str; 6] = [
     "resnet18/legacy.onnx",
@@ -128,6 +90,106 @@ fn a_class_given_is_a_class_fixed_and_a_batch_is_its_images() {
     }
 }
 
+/// On a network that every one of them is for: rectified all through, pooled, and one linear layer.
+#[test]
+fn every_compilable_method_gives_the_maps_of_explaining() {
+    let (model, file) = opened("resnet18/legacy.onnx");
+    let name = &model.graph().value(model.image()).name;
+    let images = [3, 4].map(|seed| image(&model, 1, seed));
+    let compilable =
+        || METHODS.iter().filter(|info| info.kind.is_compilable()).map(|&info| Method::from(info));
+    let targets = vec![Target::TOP1, Target::Index(1)];
+    for engine in engines() {
+        let question =
+            Question { methods: compilable().collect(), targets: targets.clone(), ..Question::default() };
+        let explainer = Explainer::new(&model, engine.as_ref(), &question).expect("explainable");
+        let told = images.each_ref().map(|x| {
+            let row = &model.rows(x.shape(), &x.to_f32s()).expect("rows")[0];
+            explainer.explain(row, &[]).expect("runs").maps
+        });
+        for method in compilable() {
+            let place = format!("{} {method}", engine.name());
+            let asked = ask(&method.to_string(), Explained::Targets(targets.clone()));
+            let made = compile(&model, &file, &asked).expect(&place);
+            let maps = images
+                .each_ref()
+                .map(|x| run(engine.as_ref(), &made.bytes, &[(name, x.clone())]).remove(1).to_f32s());
+            for (maps, told) in maps.iter().zip(&told) {
+                let told: Vec<f32> = told
+                    .iter()
+                    .filter(|m| m.method == method.to_string())
+                    .flat_map(|m| m.values.clone())
+                    .collect();
+                let off = off(maps, &told);
+                assert!(off <= TOLERANCE, "{place}: {off}");
+            }
+            // Activations are those of the run, never those of another image.
+            assert!(off(&maps[0], &maps[1]) > 0.01, "{place}");
+        }
+    }
+}
+
+#[test]
+fn top_classes_are_found_in_the_graph() {
+    let (model, file) = opened("resnet18/dynamo_batch.onnx");
+    let name = &model.graph().value(model.image()).name;
+    let top =
+        compile(&model, &file, &ask("grad-cam", Explained::Targets(vec![Target::Top(3)]))).expect("compiled");
+    let given = compile(&model, &file, &ask("grad-cam", Explained::Input(3))).expect("compiled");
+    for engine in engines() {
+        let x = image(&model, 2, 8);
+        let of_top = run(engine.as_ref(), &top.bytes, &[(name, x.clone())]);
+        let scores = of_top[0].to_f32s();
+        let classes: Vec<i64> = scores
+            .chunks(scores.len() / 2)
+            .flat_map(|scores| {
+                let mut order: Vec<i64> = (0..scores.len() as i64).collect();
+                order.sort_by(|&a, &b| scores[b as usize].total_cmp(&scores[a as usize]));
+                order.truncate(3);
+                order
+            })
+            .collect();
+        let target = Tensor::i64(&[2, 3], &classes).expect("fits");
+        let of_given = run(engine.as_ref(), &given.bytes, &[(name, x), ("target", target)]);
+        for (a, b) in of_top.iter().zip(&of_given) {
+            assert!(off(&a.to_f32s(), &b.to_f32s()) <= TOLERANCE, "{}", engine.name());
+        }
+    }
+}
+
+/// In the order in which the signal arrives at them, from the score.
+#[test]
+fn excitation_names_the_first_node_that_is_signed() {
+    for (net, node) in [
+        ("mobilenet_v2/legacy.onnx", "/features/features.5/features.5.0/Conv"),
+        ("densenet/legacy.onnx", "/features/transition1/pool/AveragePool"),
+        ("efficientnet_lite/legacy.onnx", "/head/head.0/Conv"),
+    ] {
+        let (model, file) = opened(net);
+        let asked = ask("c-mwp", Explained::Targets(vec![Target::TOP1]));
+        let error = compile(&model, &file, &asked).expect_err(net).to_string();
+        assert!(
+            error.contains(&format!("node {node:?}")) && error.contains("needs activations"),
+            "{net}: {error}"
+        );
+        assert!(error.contains("hint:"), "{net}: {error}");
+    }
+}
+
+#[test]
+fn operators_are_raised_only_where_that_is_asked_or_needed() {
+    let (model, file) = opened("vgg16/legacy.onnx");
+    let mut compiled = 0;
+    for info in METHODS.iter().filter(|info| info.kind.is_compilable() && info.name != "cam") {
+        let made = compile(&model, &file, &ask(info.name, Explained::Input(1))).expect(info.name);
+        assert_eq!(made.opset, [13, 13], "{}", info.name);
+        compiled += 1;
+    }
+    assert!(compiled > 8);
+    let wanted = Compile { opset: Some(19), ..ask("grad-cam", Explained::Input(1)) };
+    assert_eq!(compile(&model, &file, &wanted).expect("compiled").opset, [13, 19]);
+}
+
 #[test]
 fn photos_are_prepared_inside() {
     for (net, prep) in [("resnet18/dynamo_batch.onnx", "imagenet"), ("vgg16/legacy.onnx", "caffe")] {
@@ -180,17 +242,29 @@ fn blank_maps_are_0_and_infinite_ones_nan() {
 }
 
 #[test]
-fn the_file_names_the_rules() {
+fn the_file_says_how_it_came_about() {
     let (model, file) = opened("alexnet/legacy.onnx");
     for (method, rules) in [
         ("grad-cam", "relu=gradient"),
+        ("guided-backprop", "relu=guided"),
         ("guided-grad-cam", "relu=guided,relu=gradient"),
         ("mwp", "linear=excitation"),
         ("c-mwp", "linear=contrastive-excitation"),
     ] {
         let made = compile(&model, &file, &ask(method, Explained::Input(1))).expect(method);
         let graph = onnx::read(&made.bytes, &onnx::ReadOptions::default()).expect(method);
-        assert_eq!(graph.header().metadata["whycam.rules"], rules);
+        let said = &graph.header().metadata;
+        let layer = made.layer.as_deref().unwrap_or("input");
+        for (key, value) in [
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("method", method),
+            ("layer", layer),
+            ("rules", rules),
+            ("target", "input:1"),
+            ("source.sha256", model.sha256()),
+        ] {
+            assert_eq!(said[&format!("whycam.{key}")], value, "{method}");
+        }
     }
 }
 

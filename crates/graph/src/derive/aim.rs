@@ -79,7 +79,7 @@ pub fn aim(
         };
         let y = b.reshape(y, Shape(vec![batch, Dim::Fixed(1)]))?;
         let dtype = Emit::dtype(&b, *columns.first().or(classes.as_ref()).unwrap_or(&y));
-        columns.push(if Emit::dtype(&b, y) == dtype { y } else { b.emit(Op::Cast(dtype), &[y])? });
+        columns.push(b.cast(y, dtype)?);
     }
     let aimed = joined(&mut b, &columns)?;
     let told = match classes {

@@ -48,7 +48,10 @@ pub fn full_gradient(b: &mut Build, seed: Seed, image: ValueId) -> Result<Vec<Co
     for ((at, bias), signal) in places.into_iter().zip(biases).zip(signals) {
         let Some(signal) = signal else { continue };
         let contribution = match bias {
-            Bias::Homogeneous(x) => b.mul(signal, x)?,
+            Bias::Homogeneous(x) => {
+                let x = b.cast(x, Emit::dtype(b, signal))?;
+                b.mul(signal, x)?
+            }
             Bias::Constant(constant) => b.mul(signal, constant)?,
             Bias::Product => {
                 let product = b.mul(signal, at)?;

@@ -81,7 +81,11 @@ impl Maps<'_> {
             true => Some(self.signal(b, recipe, fold.as_ref())?),
             false => None,
         };
-        let activation = fold.map_or(Ok(value), |fold| fold.apply(b, value, None))?;
+        let mut activation = fold.map_or(Ok(value), |fold| fold.apply(b, value, None))?;
+        if let Some(signal) = signal {
+            // The bytes of an image have a signal of fractions.
+            activation = b.cast(activation, Emit::dtype(b, signal))?;
+        }
         let classes = self.seed.copies.unwrap_or(1);
         reduce(b, recipe.reduce, &Read { value, activation, signal, classes, scores: self.seed.target })
     }

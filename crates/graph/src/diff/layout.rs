@@ -159,8 +159,7 @@ fn scatter_along(
 ) -> Result<ValueId> {
     let mut at = s.shape(indices)?;
     let (rank, picked) = (shape.rank(), at.rank());
-    let index =
-        if s.dtype(indices) == DType::I64 { indices } else { s.emit(Op::Cast(DType::I64), &[indices])? };
+    let index = s.cast(indices, DType::I64)?;
     at.0.push(Dim::Fixed(1));
     let index = s.reshape(index, at)?;
     let front = (axis..axis + picked).chain(0..axis).chain(axis + picked..rank - 1 + picked);

@@ -400,7 +400,7 @@ pub(super) fn choose(s: &mut Sweep<'_>, node: &Node, g: ValueId) -> Result<Sent>
 /// The signal at an integer, such as a cell of a byte image, is no integer.
 pub(super) fn cast(s: &mut Sweep<'_>, node: &Node, g: ValueId) -> Result<ValueId> {
     let from = s.dtype(node.input(0)?);
-    if s.dtype(g) == from || !from.is_float() { Ok(g) } else { s.emit(Op::Cast(from), &[g]) }
+    if from.is_float() { s.cast(g, from) } else { Ok(g) }
 }
 
 /// A vector over axis `axis` shaped to broadcast with values of rank `rank`.

@@ -1,6 +1,8 @@
 //! Small models, and their slow twin: scores and gradients in float64 by the naive interpreter.
 #![allow(dead_code, reason = "every test file uses a part")]
 
+pub mod compiled;
+
 use whycam::engine::{ENGINES, EngineOptions, engine};
 use whycam::graph::op::{Conv, Gemm, UnaryFn, Window};
 use whycam::graph::{Build, DType, Dim, Engine, Header, N, NamedNode, Op, Shape, Tensor, ValueId, onnx};
