@@ -1,0 +1,266 @@
+"""Compares every method that pytorch-grad-cam, captum or torchcam have too, and writes SIBLINGS.md beside this package.
+
+    bench/parity/run siblings
+
+The same network, layer, class and image on both sides; maps are raw: neither enlarged nor scaled. Findings are kept in
+target/parity/siblings; what is there is not measured again.
+"""
+
+import argparse
+import copy
+import json
+import os
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Callable
+
+import captum.attr as captum
+import numpy as np
+import torch
+import torchvision
+
+from . import excitation, formulas, peers, subject, weights
+from .export import export
+from .reference import Reference
+
+TOLERANCE = 1e-3  # max|a−b| / max|b|
+SPREAD = (0.5, 2)  # of the squared distance of two means of noisy gradients, in what chance makes it
+# The network, the side of its image, how many images, a layer near the scores, one half-way down, and the linear layer that CAM reads.
+NETWORKS = {
+    "resnet18": (96, 2, "layer4", "layer2", "fc"),
+    "squeezenet1_1": (96, 2, "features.12", "features.7", None),
+    "mobilenet_v2": (96, 2, "features.18", "features.6", "classifier.1"),
+    "densenet121": (96, 2, "features.denseblock4", "features.denseblock2", None),
+    "vgg16": (224, 1, "features.29", "features.15", None),
+}
+LAYERS = ("last", "middle")
+PGC = "pytorch-grad-cam"
+
+
+def drawn(name, side, seed, **more):
+    """A network with seeded random weights, and an image."""
+    torch.manual_seed(0)
+    image = lambda seed: weights.image((1, 3, side, side), seed)
+    return weights.draw(torchvision.models.get_model(name, weights=None, **more).eval(), 0, [image(0)]), image(seed)
+
+
+class Case:
+    """A network with seeded random weights, an image, the class with the highest score, and a layer."""
+
+    def __init__(self, name, seed, layer):
+        side, _, last, middle, self.head = NETWORKS[name]
+        self.seed, self.layer = seed, {"last": last, "middle": middle}[layer]
+        self.net, self.x = drawn(name, side, seed)
+        with torch.no_grad():
+            self.target = int(self.net(self.x).argmax())
+        wide = copy.deepcopy(self.net).double()
+        for m in wide.modules():
+            if getattr(m, "inplace", False):
+                m.inplace = False
+        kept = {}
+        wide.get_submodule(self.layer).register_forward_hook(lambda m, i, out: kept.update(a=out))
+        score = wide(self.x.double().requires_grad_())[0, self.target]
+        self.activation, self.signal = kept["a"][0].detach().numpy(), torch.autograd.grad(score, kept["a"])[0][0].numpy()
+
+    def rectified(self, rule):
+        """The signal at the image when every rectifier obeys `rule`, whichever way it is written; in float64."""
+        reference = Reference(copy.deepcopy(self.net), [self.x], lambda out: out[0, self.target])
+        return reference.double().signals([], rule)[0][0]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What whycam is asked, who else says it and how, and where they depart from the paper: why, and what the paper says."""
+
+    method: str
+    peer: str
+    says: Callable
+    why: str = ""
+    paper: Callable | None = None
+    layers: tuple = LAYERS
+    options: tuple = ()
+    ours: Callable = lambda ours: ours  # whycam's map as what the peer defines
+    free_sign: bool = False
+    only: Callable = lambda name: True
+
+    @property
+    def key(self):
+        return f"{self.method} {self.peer}" + "".join(f" {o}" for o in self.options)
+
+
+of_layer = lambda formula: lambda case: formula(case.activation, case.signal)
+EPSILON = "adds an ε to the denominator, which is not small beside it"
+A_COPY = "divides a copy (`alpha[mask].div_(…)`), so that α stays g²; and it has g³ inside the sum over cells"
+MODULES = "changes the rule of `nn.ReLU` modules alone: a ReLU6 or a function keeps the plain gradient"
+OWN_SCALE = "scales every channel on its own, the authors all of them together; has no biases of clips and other activations"
+BLACK_OUT = "sets a channel to its least value − 10⁷ where the layer's least value is not 0; the paper sets it to 0"
+SCALED_BEFORE = "scales a channel to 0…1 before it is enlarged, the paper after"
+RULE = lambda rule: lambda case: case.rectified(rule)
+ROWS = [
+    Row("grad-cam:relu=off", PGC, peers.grad_cam_library("GradCAM")),
+    Row("grad-cam:relu=off", "captum", peers.captum_layer(captum.LayerGradCam, lambda out: out[0])),
+    Row("grad-cam", "captum", peers.captum_layer(captum.LayerGradCam, lambda out: out[0], relu_attributions=True)),
+    Row("grad-cam", "torchcam", peers.torchcam_library("GradCAM")),
+    Row("grad-cam:smooth=on", PGC, peers.grad_cam_library_smooth, layers=("last",)),
+    Row("grad-cam++:relu=off", PGC, peers.grad_cam_library("GradCAMPlusPlus"), EPSILON, of_layer(formulas.grad_cam_plus_plus)),
+    Row("grad-cam++", "torchcam", peers.torchcam_library("GradCAMpp"), A_COPY, lambda c: formulas.relu(of_layer(formulas.grad_cam_plus_plus)(c))),
+    Row("xgrad-cam:relu=off", PGC, peers.grad_cam_library("XGradCAM"), EPSILON, of_layer(formulas.xgrad_cam)),
+    Row("xgrad-cam", "torchcam", peers.torchcam_library("XGradCAM"), EPSILON, lambda c: formulas.relu(of_layer(formulas.xgrad_cam)(c))),
+    Row("hires-cam:relu=off", PGC, peers.grad_cam_library("HiResCAM")),
+    Row("hires-cam:relu=off", "captum", peers.captum_layer(captum.LayerGradientXActivation, lambda out: out.sum(0))),
+    Row("layer-cam:relu=off", PGC, peers.grad_cam_library("LayerCAM")),
+    Row("layer-cam", "torchcam", peers.torchcam_library("LayerCAM")),
+    Row("eigen-cam:centre=on", PGC, peers.grad_cam_library("EigenCAM"), free_sign=True),
+    Row("cam", "torchcam", peers.torchcam_library("CAM", fc_layer=lambda c: c.head), layers=("last",), only=lambda name: NETWORKS[name][-1]),
+    Row("ablation-cam", PGC, peers.grad_cam_library("AblationCAM", True), BLACK_OUT, lambda c: formulas.ablation_cam(c.net, c.x, c.target, c.layer), ("last",)),
+    Row("ablation-cam", "captum", peers.captum_ablation, layers=("last",)),
+    Row("score-cam", PGC, peers.grad_cam_library("ScoreCAM", True), layers=("last",), options=("--align", "corners")),
+    Row("score-cam", "torchcam", peers.torchcam_library("ScoreCAM"), SCALED_BEFORE, lambda c: formulas.score_cam(c.net, c.x, c.target, c.activation), ("last",)),
+    Row("full-grad", PGC, peers.grad_cam_library_full_grad, OWN_SCALE, lambda c: formulas.full_grad(peers.own(c), c.x, c.target), ("last",)),
+    Row("gradient", "captum", peers.captum_image(captum.Saliency, abs=False), layers=("last",)),
+    Row("gradient-x-input", "captum", peers.captum_image(captum.InputXGradient), layers=("last",)),
+    Row("guided-backprop", PGC, peers.grad_cam_library_guided, MODULES, RULE("guided_backprop"), ("last",)),
+    Row("guided-backprop", "captum", peers.captum_image(captum.GuidedBackprop), MODULES, RULE("guided_backprop"), ("last",)),
+    Row("deconvnet", "captum", peers.captum_image(captum.Deconvolution), MODULES, RULE("deconvnet"), ("last",)),
+    Row("guided-grad-cam", "captum", peers.captum_guided_grad_cam, MODULES, formulas.guided_grad_cam),
+    Row(
+        "integrated-gradients", "captum",
+        peers.captum_image(captum.IntegratedGradients, n_steps=peers.STEPS, method="riemann_middle", internal_batch_size=4), layers=("last",),
+    ),
+    Row(f"occlusion:size={peers.PATCH}:stride={peers.STEP}", "captum", peers.captum_occlusion, layers=("last",), ours=peers.as_captum_occlusion),
+]  # fmt: skip
+NOISY = [Row(f"smoothgrad:samples={peers.COPIES}", "captum", peers.captum_smoothgrad, layers=("last",))]
+
+
+def far(ours, theirs, free_sign=False):
+    ours, theirs = (np.asarray(t, dtype=np.float64).squeeze() for t in (ours, theirs))
+    signs = (1, -1) if free_sign else (1,)
+    scale = np.abs(theirs).max()
+    return float(min(np.abs(ours - sign * theirs).max() for sign in signs) / scale) if scale else float(np.abs(ours).max() > 0)
+
+
+def measure(name, seed, layer, args):
+    """Adds to the file of that network, image and layer what is missing: per row the error from the peer, and from the paper's
+    formula where the peer departs from it."""
+    path = args.work / f"{name}.{seed}.{layer}.json"
+    found = json.loads(path.read_text()) if path.exists() and not args.again else {}
+    rows = [row for row in ROWS + NOISY if layer in row.layers and row.only(name) and row.key not in found]
+    if not rows:
+        return
+    case = Case(name, seed, layer)
+    file = args.work / "models" / f"{name}.onnx"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        export(copy.deepcopy(case.net), [case.x], "legacy", file, 17, ["image"])
+    said = {}
+    for options in dict.fromkeys(row.options for row in rows):
+        methods = list(dict.fromkeys(row.method for row in rows if row.options == options))
+        inputs, target = {"image": case.x.numpy()}, f"class:{case.target}"
+        record = subject.explain(file, inputs, target, methods, [case.layer], args.engine, args.work / "explained" / name, options)
+        found["whycam"] = f"{subject.version()} with {record['engine']['name']} {record['engine']['version']}"
+        said |= {(m["method"], options): m["array"] for m in record["maps"]}
+    for row in rows:
+        ours = row.ours(said[row.method, row.options].squeeze())
+        theirs = row.says(case)
+        if row in NOISY:
+            chance = 2 * peers.variance_of_smoothgrad(case).sum() / peers.COPIES
+            finding = {"spread": float(((ours - theirs) ** 2).sum() / chance)}
+        else:
+            finding = {"error": far(ours, theirs, row.free_sign)}
+            if row.paper and finding["error"] > TOLERANCE:
+                finding["paper"] = far(ours, row.paper(case))
+        found[row.key] = finding
+        path.write_text(json.dumps(found, indent=1) + "\n")
+        print(f"{name} {seed} {case.layer} {row.key}: {finding}{'' if good(finding) else ' DIFFERS'}", flush=True)
+
+
+def good(finding):
+    if "spread" in finding:
+        return SPREAD[0] <= finding["spread"] <= SPREAD[1]
+    return min(finding["error"], finding.get("paper", np.inf)) <= TOLERANCE
+
+
+HEAD = """# Agreement with pytorch-grad-cam, captum and torchcam
+
+Every method that one of them has too, on torchvision's networks with seeded random weights. Written by
+
+    bench/parity/run siblings
+
+Nothing here is typed by hand. Both sides have the same network (whycam its ONNX file), layer, class and image; maps are compared raw, neither
+enlarged nor scaled: `max|a−b| / max|b|`, the largest of the images and, for methods that read a layer, of two layers: {layers}. At most {tolerance:g} is good.
+
+- Where a library departs from the paper by more than that, the cell has its distance, the distance from the paper's formula (in
+  float64, `bench/parity/parity/formulas.py`), and a letter.
+- captum spreads what a patch costs over all pixels under it; whycam's map, which has it at the patch's centre, is spread alike before the two are compared.
+- SmoothGrad's noise is drawn apart: the cell has the squared distance of the two means of {copies} copies, in units of what chance makes it ({low:g} to {high:g} is good).
+- pytorch-grad-cam enlarges Score-CAM's masks corner to corner (`--align corners`), torchcam by half pixels; a singular vector's sign is free.
+- None of the three has RISE. None has MWP and c-MWP either, whose formulas are below.
+
+{versions}.
+
+"""
+
+
+def write(folder, path):
+    networks = list(NETWORKS)
+    found = {name: [json.loads(p.read_text()) for p in sorted(folder.glob(f"{name}.*.json"))] for name in networks}
+    ours = {row["whycam"] for rows in found.values() for row in rows if "whycam" in row}
+    versions = ", ".join(f"{n} {version(n)}" for n in ("grad-cam", "captum", "torchcam", "torch", "torchvision"))
+    text = HEAD.format(
+        tolerance=TOLERANCE, copies=peers.COPIES, low=SPREAD[0], high=SPREAD[1],
+        layers="; ".join(f"{name} ({count} of {side}×{side}) `{last}`, `{middle}`" for name, (side, count, last, middle, _) in NETWORKS.items()),
+        versions=f"Made with {versions}; {', '.join(sorted(ours))}",
+    )  # fmt: skip
+    letters = {}
+    lines = ["| method | library | " + " | ".join(networks) + " |", "|---|---|" + "---|" * len(networks)]
+    for row in ROWS + NOISY:
+        cells = []
+        for name in networks:
+            findings = [one[row.key] for one in found[name] if row.key in one]
+            if not findings:
+                cells.append("–")
+                continue
+            if "spread" in findings[0]:
+                values = [f["spread"] for f in findings]
+                cell = f"{min(values):.2f} to {max(values):.2f}"
+            else:
+                worst = max(f["error"] for f in findings)
+                cell = f"{worst:.1e}"
+                if any("paper" in f for f in findings):
+                    letter = letters.setdefault((row.peer, row.why), "abcdefghijklm"[len(letters)])
+                    cell += f"; paper {max(f['paper'] for f in findings if 'paper' in f):.1e} ({letter})"
+            cells.append(cell if all(map(good, findings)) else f"**{cell}**")
+        lines.append(f"| `{' '.join((row.method, *row.options))}` | {row.peer} | " + " | ".join(cells) + " |")
+    text += "\n".join(lines) + "\n\n"
+    text += "".join(f"- ({letter}) {peer} {why}.\n" for (peer, why), letter in letters.items())
+    every = [one[row.key] for rows in found.values() for one in rows for row in ROWS + NOISY if row.key in one]
+    planned = sum(count * sum(layer in row.layers and bool(row.only(name)) for row in ROWS + NOISY for layer in LAYERS) for name, (_, count, *_) in NETWORKS.items())
+    text += f"\n{sum(map(good, every))} of {len(every)} comparisons are good; bold is not. {planned} are planned, and – is not measured, or has no meaning there.\n"
+    text += excitation.table(folder, TOLERANCE)
+    path.write_text(text)
+    print(f"wrote {path.relative_to(subject.ROOT)}")
+
+
+def main():
+    p = argparse.ArgumentParser(prog="bench/parity/run siblings", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--only", default="", metavar="NETWORK", help="this network")
+    p.add_argument("--again", action="store_true", help="measure again what is there")
+    p.add_argument("--report", action="store_true", help="write the table from what is there, measure nothing")
+    p.add_argument("--engine", default="rten", help="what whycam runs models with")
+    p.add_argument("--work", type=Path, default=subject.ROOT / "target" / "parity" / "siblings", help="where rows are [default: target/parity/siblings]")
+    args = p.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    for name in [] if args.report else NETWORKS:
+        for seed in range(NETWORKS[name][1]):
+            for layer in LAYERS:
+                if args.only in ("", name):
+                    measure(name, seed, layer, args)
+    for name in [] if args.report else excitation.NETWORKS:
+        if args.only in ("", name):
+            excitation.measure(name, drawn, far, args)
+    write(args.work, subject.ROOT / "bench" / "parity" / "SIBLINGS.md")
+
+
+if __name__ == "__main__":
+    main()
