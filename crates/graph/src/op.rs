@@ -251,6 +251,8 @@ pub enum UnaryFn {
     },
     /// `x · clip(x/6 + 1/2, 0, 1)`
     HardSwish,
+    /// `x`, held constant: no signal goes back through it.
+    Hold,
     /// `x` where not negative, `alpha · x` elsewhere.
     LeakyRelu(f32),
     /// `ln x`

@@ -71,6 +71,7 @@ fn unary(f: UnaryFn, x: f64) -> Option<f64> {
         UnaryFn::Ceil => x.ceil(),
         UnaryFn::Clip { min, max } => x.max(min.into()).min(max.into()),
         UnaryFn::Floor => x.floor(),
+        UnaryFn::Hold => x,
         UnaryFn::Neg => -x,
         UnaryFn::Reciprocal => 1.0 / x,
         UnaryFn::Relu => x.max(0.0),

@@ -1,9 +1,13 @@
 //! Random compositions of ops: the adjoint identity, and several cotangents under every ReLU rule.
 
 mod common;
+#[path = "compositions/composites.rs"]
+mod composites;
+mod onnx_support;
 
 use common::nets::{batch_norm, convolve, relu};
 use common::{Net, RELU_RULES, cases, conv, prove_adjoint, prove_copies, window};
+use composites::{COMPOSITES, composite};
 use proptest::prelude::*;
 use whycam_graph::op::{
     BinaryFn, ConvTranspose, Coordinates, DepthMode, Gemm, Lrn, NearestMode, Op, PadMode, Range, ReduceKind,
@@ -143,16 +147,20 @@ proptest! {
 
     #[test]
     fn compositions(
-        steps in prop::collection::vec((0..STEPS, 0..12usize, 0..12usize), 3..=8),
+        // As many drawn from the composites as from the ops.
+        steps in prop::collection::vec((0..STEPS, 0..COMPOSITES, any::<bool>(), 0..12usize, 0..12usize), 3..=8),
         symbolic: bool,
         seed: u64,
     ) {
         let mut net = Net::new(seed);
         let numbers = Array::random(&[2, 2, 3, 4], seed);
         let mut values = vec![if symbolic { net.batch("x", numbers) } else { net.input("x", numbers) }];
-        for (op, a, b) in steps {
+        for (op, other, composed, a, b) in steps {
             let x = values[values.len() - 1];
-            let y = step(&mut net, x, &values, op, a, b);
+            let y = match composed {
+                true => composite(&mut net, x, other, a, b),
+                false => step(&mut net, x, &values, op, a, b),
+            };
             // Some steps enlarge; small networks are enough.
             let cells = net.shape(y).0[1..].iter().map(|d: &Dim| d.at(1)).product::<usize>();
             if cells <= 200 {

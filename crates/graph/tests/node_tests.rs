@@ -15,7 +15,10 @@ use whycam_graph::{DType, Error, Graph, Op, ValueId};
 use whycam_interp::{Array, run};
 
 /// How many cases are differentiated; may only grow.
-const DIFFERENTIATED: usize = 878;
+const DIFFERENTIATED: usize = 896;
+
+/// Operands that the rules hold constant by definition, whose gradient is therefore none.
+const HELD: [(&str, &str); 1] = [("RoiAlign", "rois")];
 
 struct Case {
     name: String,
@@ -155,6 +158,9 @@ fn gradients(graph: &Graph, case: &Case) -> Result<(), String> {
         };
         for &(i, _) in &read_at {
             let name = &given[i].0;
+            if HELD.iter().any(|(op, held)| held == name && graph.nodes().any(|(_, n)| n.op.name() == *op)) {
+                continue;
+            }
             let id = one.find(name).ok_or("an input is lost")?;
             let sent = match derived(&one, target, &[id], ReluRule::Gradient, None) {
                 Ok(derived) => run_with(&derived, &given, &[("cotangent", &cotangent)]).remove(0),

@@ -480,7 +480,6 @@ fn forms_that_are_not_modelled() {
             vec![int("spatial", 0)],
             "it has statistics for each cell",
         ),
-        Case(&[13], "N,4", "TopK", &["i:2"], vec![int("largest", 0)], "it looks for the smallest"),
         Case(&[13], "N,4", "ArgMax", &[], vec![int("select_last_index", 1)], "it prefers the last maximum"),
         Case(&[13], "N,4", "Slice", &["i:0", "i:1"], vec![], "it cuts the batch axis"),
         Case(&[13], "N,4", "Pad", &["i:0,1,0,1"], vec![text("mode", "wrap")], "its mode is \"wrap\""),
@@ -614,16 +613,27 @@ fn training_mode_is_refused() {
 
 #[test]
 fn results_that_are_not_modelled_matter_only_when_used() {
-    let pool = |output: &str| {
-        file(12)
-            .input("x", F32, "N,1,4,4")
-            .node("MaxPool", &["x"], &["y", "indices"], &[ints("kernel_shape", &[2, 2])])
-            .output(output)
-            .read()
-            .unwrap()
+    let dropout = |output: &str| {
+        let file = file(12).input("x", F32, "N,4").node("Dropout", &["x"], &["y", "mask"], &[]);
+        file.output(output).read().unwrap()
     };
-    assert!(pool("y").to_string().contains("y: f32[N,1,3,3] = MaxPool(x)"));
-    assert_eq!(reason(&pool("indices"), "indices").as_deref(), Some("its result 1 is used"));
+    assert!(dropout("y").to_string().contains("y: f32[N,4] = Dropout(x)"));
+    assert_eq!(reason(&dropout("mask"), "mask").as_deref(), Some("its result 1 is used"));
+}
+
+#[test]
+fn a_max_pool_tells_indices_only_when_they_are_used() {
+    let pool = |output: &str| {
+        let file = file(12).input("x", F32, "N,1,4,4").node(
+            "MaxPool",
+            &["x"],
+            &["y", "indices"],
+            &[ints("kernel_shape", &[2, 2])],
+        );
+        file.output(output).read().unwrap().to_string()
+    };
+    assert!(pool("y").contains("y: f32[N,1,3,3] = MaxPool(x)"));
+    assert!(pool("indices").contains("indices: i64[N,1,3,3] = MaxPool(x) kept"), "{}", pool("indices"));
 }
 
 #[test]

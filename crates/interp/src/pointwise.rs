@@ -56,6 +56,7 @@ fn unary_of(f: UnaryFn, x: f64) -> f64 {
         UnaryFn::GeluTanh => 0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh()),
         UnaryFn::HardSigmoid { alpha, beta } => clip(f64::from(alpha) * x + f64::from(beta), 0.0, 1.0),
         UnaryFn::HardSwish => x * clip(x / 6.0 + 0.5, 0.0, 1.0),
+        UnaryFn::Hold => x,
         UnaryFn::LeakyRelu(alpha) => {
             if x >= 0.0 {
                 x

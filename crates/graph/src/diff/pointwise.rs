@@ -253,7 +253,8 @@ fn smooth(sweep: &mut Sweep<'_>, f: UnaryFn, x: ValueId, y: ValueId) -> Result<O
             }));
         }
         UnaryFn::Neg | UnaryFn::Relu | UnaryFn::LeakyRelu(_) => return Ok(None),
-        UnaryFn::Ceil | UnaryFn::Floor | UnaryFn::Not | UnaryFn::Round | UnaryFn::Sign => return Ok(None),
+        UnaryFn::Ceil | UnaryFn::Floor | UnaryFn::Hold => return Ok(None),
+        UnaryFn::Not | UnaryFn::Round | UnaryFn::Sign => return Ok(None),
     };
     Ok(Some(Derivative::Times(factor)))
 }

@@ -172,6 +172,7 @@ fn keeps_sign(f: UnaryFn) -> bool {
         | UnaryFn::Gelu
         | UnaryFn::GeluTanh
         | UnaryFn::HardSwish
+        | UnaryFn::Hold
         | UnaryFn::LeakyRelu(_)
         | UnaryFn::Reciprocal
         | UnaryFn::Round

@@ -130,6 +130,7 @@ fn unary(f: UnaryFn) -> &'static str {
         UnaryFn::Gelu | UnaryFn::GeluTanh => "Gelu",
         UnaryFn::HardSigmoid { .. } => "HardSigmoid",
         UnaryFn::HardSwish => "HardSwish",
+        UnaryFn::Hold => "Identity",
         UnaryFn::LeakyRelu(_) => "LeakyRelu",
         UnaryFn::Log => "Log",
         UnaryFn::Neg => "Neg",

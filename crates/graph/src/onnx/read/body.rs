@@ -94,6 +94,13 @@ impl Body {
         Ok(Emit::constant(&mut self.build, Tensor::new(DType::Bool, shape.to_vec(), values)?))
     }
 
+    /// An int64 constant, as [`Body::filled`].
+    pub fn counted(&mut self, shape: &[usize], f: impl Fn(&[usize]) -> i64) -> Told<ValueId> {
+        let mut values = Vec::with_capacity(self.afford(shape)?);
+        each(shape, |index| values.push(f(index)));
+        Ok(Emit::constant(&mut self.build, Tensor::i64(shape, &values)?))
+    }
+
     fn afford(&mut self, shape: &[usize]) -> Told<usize> {
         let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         match count.filter(|&n| n + self.constants <= MAX_CONSTANT) {
@@ -129,8 +136,13 @@ impl Body {
     pub fn parts(&mut self, x: ValueId, axis: usize, sizes: &[usize]) -> Result<Vec<ValueId>> {
         match sizes {
             [_] => Ok(vec![x]),
-            _ => self.build.nodes(Op::Split { axis, sizes: sizes.to_vec() }, &[Some(x)]),
+            _ => self.several(Op::Split { axis, sizes: sizes.to_vec() }, x),
         }
+    }
+
+    /// All results of an op.
+    pub fn several(&mut self, op: Op, x: ValueId) -> Result<Vec<ValueId>> {
+        self.build.nodes(op, &[Some(x)])
     }
 
     /// One cell along an axis, which is dropped.

@@ -78,6 +78,8 @@ pub(super) struct Cx<'a> {
     pub inputs: &'a [Option<ValueId>],
     /// How many results the node lists.
     pub outputs: usize,
+    /// How many of them there are up to the last that is used.
+    pub used: usize,
     pub opset: i64,
     pub files: &'a BTreeMap<String, Bytes>,
     pub spent: &'a mut Spent,

@@ -222,6 +222,7 @@ impl<'a> Reader<'a> {
             attributes: Attributes::new(node)?,
             inputs,
             outputs: node.output.len(),
+            used: node.output.iter().rposition(|o| self.used.contains(o)).map_or(0, |last| last + 1),
             opset: item.opset,
             files: self.files,
             spent: &mut self.spent,

@@ -183,6 +183,7 @@ impl Writer<'_> {
             | UnaryFn::Floor
             | UnaryFn::Gelu
             | UnaryFn::HardSwish
+            | UnaryFn::Hold
             | UnaryFn::Log
             | UnaryFn::Neg
             | UnaryFn::Not

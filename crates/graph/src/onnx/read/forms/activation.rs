@@ -52,6 +52,16 @@ pub(super) fn swish(cx: &mut Cx) -> Told<Form> {
     of_first(cx, |b, x| scaled_sigmoid(b, x, alpha))
 }
 
+/// `x · sigmoid(alpha · x) · value`
+pub(super) fn swi_glu(cx: &mut Cx) -> Told<Form> {
+    let alpha = cx.attributes.float("alpha")?.unwrap_or(1.0);
+    let mut b = Body::new(cx)?;
+    let (x, value) = (b.operand(0)?, b.operand(1)?);
+    let gate = scaled_sigmoid(&mut b, x, alpha)?;
+    let y = b.mul(gate, value)?;
+    b.done(&[y])
+}
+
 /// `x · sigmoid(alpha · x)`
 pub(super) fn scaled_sigmoid(b: &mut Body, x: ValueId, alpha: f32) -> Result<ValueId> {
     let inner = if alpha == 1.0 { x } else { b.scale(x, alpha)? };

@@ -99,21 +99,29 @@ pub(super) fn depth_to_space(cx: &mut Cx) -> Told<Form> {
         return malformed("attribute \"blocksize\" is missing");
     };
     let block = sized(block, "blocksize")?;
-    let mode = if cx.opset >= 11 { cx.attributes.string("mode")? } else { None };
-    let mode = match mode {
-        None | Some("DCR") => DepthMode::Dcr,
-        Some("CRD") => DepthMode::Crd,
-        Some(other) => return malformed(format!("mode is {other:?}")),
-    };
+    let mode = depth_mode(cx, 11)?;
     cx.plain(Op::DepthToSpace { block, mode })
 }
 
-/// The opposite of [`depth_to_space`], with blocks in front of channels.
+/// The order of channels, an attribute since a version of the operator.
+fn depth_mode(cx: &Cx, since: i64) -> Told<DepthMode> {
+    match if cx.opset >= since { cx.attributes.string("mode")? } else { None } {
+        None | Some("DCR") => Ok(DepthMode::Dcr),
+        Some("CRD") => Ok(DepthMode::Crd),
+        Some(other) => malformed(format!("mode is {other:?}")),
+    }
+}
+
+/// The opposite of [`depth_to_space`].
 pub(super) fn space_to_depth(cx: &mut Cx) -> Told<Form> {
     let Some(block) = cx.attributes.int("blocksize")? else {
         return malformed("attribute \"blocksize\" is missing");
     };
     let block = sized(block, "blocksize")?;
+    let perm = match depth_mode(cx, 28)? {
+        DepthMode::Dcr => [0, 3, 5, 1, 2, 4],
+        DepthMode::Crd => [0, 1, 3, 5, 2, 4],
+    };
     let mut b = Body::new(cx)?;
     let x = b.operand(0)?;
     let [n, c, Dim::Fixed(h), Dim::Fixed(w)] = b.dims(x)?[..] else {
@@ -124,7 +132,7 @@ pub(super) fn space_to_depth(cx: &mut Cx) -> Told<Form> {
     }
     let (size, h, w) = (Dim::Fixed(block), Dim::Fixed(h / block), Dim::Fixed(w / block));
     let split = b.shaped(x, &[n, c, h, size, w, size])?;
-    let moved = b.transpose(split, &[0, 3, 5, 1, 2, 4])?;
+    let moved = b.transpose(split, &perm)?;
     let deep = b.product(&[size, size, c])?;
     let y = b.shaped(moved, &[n, deep, h, w])?;
     b.done(&[y])

@@ -12,9 +12,11 @@ mod pointwise;
 mod pool;
 mod recurrent;
 mod reduce;
+mod regions;
 mod resample;
 mod resize;
 mod sample;
+mod unpool;
 mod values;
 
 use super::node::{Cx, Form, Refusal, Told};
@@ -52,6 +54,7 @@ pub(super) fn form(domain: &str, op_type: &str, cx: &mut Cx) -> Told<Form> {
         "Softsign" => activation::softsign(cx),
         "Swish" => activation::swish(cx),
         "ThresholdedRelu" => activation::thresholded_relu(cx),
+        "SwiGLU" => activation::swi_glu(cx),
         "GRU" => recurrent::gru(cx),
         "LSTM" => recurrent::lstm(cx),
         "RNN" => recurrent::rnn(cx),
@@ -86,8 +89,11 @@ pub(super) fn form(domain: &str, op_type: &str, cx: &mut Cx) -> Told<Form> {
         "ConvTranspose" => conv::conv_transpose(cx),
         "Gemm" => conv::gemm(cx),
         "MaxPool" => pool::max_pool(cx),
+        "MaxUnpool" => unpool::max_unpool(cx),
+        "RoiAlign" => regions::roi_align(cx),
         "LpPool" => pool::lp_pool(cx),
         "Col2Im" => pool::col2im(cx),
+        "AffineGrid" => sample::affine_grid(cx),
         "GridSample" => sample::grid_sample(cx),
         "OneHot" => pick::one_hot(cx),
         "ReverseSequence" => pick::reverse_sequence(cx),

@@ -12,18 +12,47 @@ use crate::tensor::DType;
 pub(super) fn batch_norm(cx: &mut Cx) -> Told<Form> {
     let a = &cx.attributes;
     let epsilon = a.float("epsilon")?.unwrap_or(1e-5);
-    // The momentum belongs to training.
-    a.float("momentum")?;
+    let momentum = a.float("momentum")?.unwrap_or(0.9);
     if cx.opset >= 14 && a.flag("training_mode")?.unwrap_or(false) {
-        return Err(Refusal::Error(Error::unfit(
-            "the model was exported in training mode: a batch normalisation computes its statistics from the batch",
-            "export it in evaluation mode (model.eval())",
-        )));
+        return trained_norm(cx, epsilon, momentum);
     }
     if cx.opset < 9 && a.int("spatial")?.unwrap_or(1) == 0 {
         return not_modelled("it has statistics for each cell");
     }
     cx.plain(Op::BatchNorm { epsilon })
+}
+
+/// `scale · normal(x) + bias` over all axes but the channels', as networks that standardise their weights have it
+/// (timm's NFNets among them); also the statistics, averaged with those before.
+fn trained_norm(cx: &mut Cx, epsilon: f32, momentum: f32) -> Told<Form> {
+    let shape = cx.shape(0)?;
+    if shape.0.first().is_some_and(|n| n.fixed().is_none()) {
+        return Err(Refusal::Error(Error::unfit(
+            "the model was exported in training mode: a batch normalisation computes its statistics from the batch",
+            "export it in evaluation mode (model.eval())",
+        )));
+    }
+    let mut b = Body::new(cx)?;
+    let [x, scale, bias, mean, variance] = b.all()?[..] else { return malformed("it has not five operands") };
+    let (rank, dtype) = (shape.rank(), wide(b.dtype(x)));
+    let axes: Vec<usize> = (0..rank).filter(|&i| i != 1).collect();
+    let [y, mean_now, _] = normal(&mut b, x, &axes, epsilon, dtype)?;
+    let (scale, bias) = (per_channel(&mut b, scale, rank)?, per_channel(&mut b, bias, rank)?);
+    let y = b.mul(y, scale)?;
+    let y = b.add(y, bias)?;
+    let wide_x = b.cast(x, dtype)?;
+    let centred = b.sub(wide_x, mean_now)?;
+    let square = b.mul(centred, centred)?;
+    let variance_now = b.mean(square, &axes)?;
+    let mut results = vec![y];
+    for (before, now) in [(mean, mean_now), (variance, variance_now)] {
+        let (to, from) = (b.dims(before)?, b.dtype(before));
+        let now = b.shaped(now, &to)?;
+        let now = b.cast(now, from)?;
+        let (kept, moved) = (b.scale(before, momentum)?, b.scale(now, 1.0 - momentum)?);
+        results.push(b.add(kept, moved)?);
+    }
+    b.done(&results)
 }
 
 pub(super) fn lrn(cx: &mut Cx) -> Told<Form> {

@@ -1,6 +1,7 @@
 //! Pools, and windows put back.
 
 use super::conv::{AutoPad, Geometry, sizes, spatial};
+use super::unpool;
 use crate::emit::Emit;
 use crate::onnx::read::body::Body;
 use crate::onnx::read::node::{Cx, Form, Told, malformed, not_modelled, sized};
@@ -9,10 +10,11 @@ use crate::shape::Dim;
 
 pub(super) fn max_pool(cx: &mut Cx) -> Told<Form> {
     let window = window(cx, cx.opset >= 10)?;
-    if cx.opset >= 8 && cx.attributes.int("storage_order")?.unwrap_or(0) != 0 && cx.outputs > 1 {
-        return not_modelled("it tells indices in column-major order");
+    let columns = cx.opset >= 8 && cx.attributes.int("storage_order")?.unwrap_or(0) != 0;
+    match cx.used {
+        ..=1 => cx.plain(Op::MaxPool(window)),
+        _ => unpool::with_indices(cx, &window, columns),
     }
-    cx.plain(Op::MaxPool(window))
 }
 
 pub(super) fn average_pool(cx: &mut Cx) -> Told<Form> {

@@ -1,7 +1,10 @@
 //! Reductions along axes.
 
+use crate::emit::Emit;
+use crate::onnx::read::body::Body;
 use crate::onnx::read::node::{Cx, Form, Told, malformed, not_modelled, sized};
-use crate::op::{Op, ReduceKind};
+use crate::op::{Op, ReduceKind, UnaryFn};
+use crate::tensor::DType;
 
 pub(super) fn reduce(kind: ReduceKind, cx: &mut Cx) -> Told<Form> {
     let since = if kind == ReduceKind::Sum { 13 } else { 18 };
@@ -40,8 +43,21 @@ pub(super) fn top_k(cx: &mut Cx) -> Told<Form> {
         // Results that need not be sorted may be.
         cx.attributes.flag("sorted")?;
         if !cx.attributes.flag("largest")?.unwrap_or(true) {
-            return not_modelled("it looks for the smallest");
+            return smallest(cx, Op::TopK { axis, k: sized(k, "the number of results")? });
         }
     }
     cx.on_first(Op::TopK { axis, k: sized(k, "the number of results")? })
+}
+
+/// The smallest numbers: the largest of their opposites.
+fn smallest(cx: &mut Cx, top: Op) -> Told<Form> {
+    if !cx.dtype(0)?.is_some_and(DType::is_float) {
+        return not_modelled("it looks for the smallest integers");
+    }
+    let mut b = Body::new(cx)?;
+    let x = b.operand(0)?;
+    let opposite = b.unary(UnaryFn::Neg, x)?;
+    let found = b.several(top, opposite)?;
+    let y = b.unary(UnaryFn::Neg, found[0])?;
+    b.done(&[y, found[1]])
 }

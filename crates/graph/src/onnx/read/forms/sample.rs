@@ -4,7 +4,7 @@ use crate::emit::Emit;
 use crate::error::Result;
 use crate::graph::ValueId;
 use crate::onnx::read::body::Body;
-use crate::onnx::read::node::{Cx, Form, Told, malformed, not_modelled};
+use crate::onnx::read::node::{Cx, Form, Told, malformed, not_modelled, sized};
 use crate::op::{BinaryFn, CompareFn, Op, UnaryFn};
 use crate::shape::Dim;
 use crate::tensor::{DType, Tensor};
@@ -106,6 +106,41 @@ pub(super) fn grid_sample(cx: &mut Cx) -> Told<Form> {
     let Some(sum) = sum else { return not_modelled("it samples nothing") };
     let perm: Vec<usize> = [0, axes + 1].into_iter().chain(1..=axes).collect();
     let y = b.transpose(sum, &perm)?;
+    b.done(&[y])
+}
+
+/// `(theta [N,axes,axes+1], size) -> [N,places…,axes]`: `theta · (x, y, …, 1)` at every cell of an image of that size,
+/// from −1 to 1 over cells' edges, or their centres where corners are aligned (Jaderberg et al. 2015, equation 1).
+pub(super) fn affine_grid(cx: &mut Cx) -> Told<Form> {
+    let corners = cx.attributes.flag("align_corners")?.unwrap_or(false);
+    let Some(size) = cx.numbers(1, "size")? else { return malformed("its size is missing") };
+    let places = size.iter().skip(2).map(|&n| sized(n, "its size")).collect::<Told<Vec<usize>>>()?;
+    let mut b = Body::new(cx)?;
+    let theta = b.operand(0)?;
+    let axes = places.len();
+    let [n, rows, columns] = b.dims(theta)?[..] else {
+        return malformed("its operand is no batch of matrices");
+    };
+    if axes == 0 || rows != Dim::Fixed(axes) || columns != Dim::Fixed(axes + 1) {
+        return malformed("its matrices do not fit its size");
+    }
+    let at = |cell: usize, size: usize| match corners {
+        true if size < 2 => 0.0,
+        true => 2.0 * cell as f32 / (size - 1) as f32 - 1.0,
+        false => (2 * cell + 1) as f32 / size as f32 - 1.0,
+    };
+    // One row per place: its coordinates, the last axis first, and 1.
+    let all = [&places[..], &[axes + 1]].concat();
+    let line = b.filled(theta, &all, |index| match axes.checked_sub(index[axes] + 1) {
+        Some(axis) => at(index[axis], places[axis]),
+        None => 1.0,
+    })?;
+    let cells = b.product(&places.iter().map(|&d| Dim::Fixed(d)).collect::<Vec<_>>())?;
+    let line = b.shaped(line, &[cells, Dim::Fixed(axes + 1)])?;
+    let turned = b.transpose(theta, &[0, 2, 1])?;
+    let grid = b.matmul(line, turned)?;
+    let to: Vec<Dim> = [n].into_iter().chain(places.into_iter().chain([axes]).map(Dim::Fixed)).collect();
+    let y = b.shaped(grid, &to)?;
     b.done(&[y])
 }
 
