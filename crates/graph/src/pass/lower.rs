@@ -1,6 +1,7 @@
 //! Rewrites what an engine lacks in terms of what it has.
 
 use super::rewrite::rewrite;
+use super::solid::flattened;
 use crate::diff::lrn_base;
 use crate::emit::Emit;
 use crate::error::Result;
@@ -41,9 +42,11 @@ fn for_rten(graph: &Graph) -> Result<Graph> {
                 let power = b.emit(Op::Binary(BinaryFn::Pow), &[base, power])?;
                 Some(vec![b.mul(x, power)?])
             }
-            Op::MaxPool(_) | Op::AveragePool { .. } | Op::Conv(_) | Op::ConvTranspose(_) => {
-                flat(b, op, inputs)?.map(|y| vec![y])
-            }
+            Op::MaxPool(_) | Op::AveragePool { .. } => flat(b, op, inputs)?.map(|y| vec![y]),
+            Op::Conv(_) | Op::ConvTranspose(_) => match flat(b, op, inputs)? {
+                Some(y) => Some(vec![y]),
+                None => flattened(b, op, inputs)?.map(|y| vec![y]),
+            },
             Op::Cast(DType::F32) => match b.graph().value(x).constant.clone() {
                 Some(t) if t.dtype().is_float() => {
                     let single = Tensor::f32(t.shape(), &t.to_f32s())?;

@@ -4,6 +4,7 @@ mod cut;
 mod lower;
 mod prune;
 mod rewrite;
+mod solid;
 mod unfold;
 
 pub use cut::cut;
