@@ -1,5 +1,6 @@
 //! `whycam explain`: photos in, maps out.
 
+mod hold;
 mod read;
 mod stages;
 mod write;
@@ -58,8 +59,15 @@ pub fn run(args: &Explain) -> Result<ExitCode, Fail> {
         batch: args.batch.map_or_else(|| batch(&model), NonZeroUsize::get),
     };
     let asked = question.clone();
-    let explainer = Explainer::new(&model, engine.as_ref(), &question)?;
     let further = further::read(&model, &args.input)?;
+    let held;
+    let (model, explainer) = match Explainer::new(&model, engine.as_ref(), &question) {
+        Ok(explainer) => (&model, explainer),
+        Err(error) => {
+            held = hold::held(args, &model, engine.as_ref(), &further)?.ok_or(error)?;
+            (&held, Explainer::new(&held, engine.as_ref(), &question)?)
+        }
+    };
     let facts = EngineFacts {
         name: engine.name(),
         version: engine.version(),
@@ -67,7 +75,7 @@ pub fn run(args: &Explain) -> Result<ExitCode, Fail> {
         device: args.device.name(),
         threads,
     };
-    announce(&console, args, &model, &facts, &explainer);
+    announce(&console, args, model, &facts, &explainer);
 
     let (inputs, missing) = inputs::find(&args.inputs, &args.out);
     for fail in &missing {
@@ -76,11 +84,11 @@ pub fn run(args: &Explain) -> Result<ExitCode, Fail> {
     console.start(inputs.len());
     // A sanity check takes long: its results are not kept back for the rest of a batch.
     let batch = if args.sanity { 1 } else { explainer.batch() };
-    let options = digest(args, &model, &facts, &further)?;
+    let options = digest(args, model, &facts, &further)?;
     let session = Session {
         args,
         console,
-        model: &model,
+        model,
         engine: facts,
         options,
         explainer,

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{files, folder, json, photo, read_floats, stderr, stdout, whycam};
+use common::{With, files, floats, folder, json, photo, read_floats, small_model, stderr, stdout, whycam};
 use serde_json::{Value, json};
 use snapbox::str;
 
@@ -140,4 +140,30 @@ fn another_method_is_added(at: &std::path::Path, before: &[Value]) {
     assert_eq!((&maps[4]["method"], &maps[4]["layer"]), (&json!("gradient"), &json!("input")));
     assert_eq!(maps[4]["files"].get("raw"), None);
     assert!(stderr(&run).starts_with("model  embedded"), "no layer is read, so none is chosen");
+}
+
+#[test]
+fn sizes_that_depend_on_the_image_are_held() {
+    let at = folder();
+    small_model(&at.path().join("found.onnx"), With::Found);
+    let image: Vec<f32> = (0..192).map(|i| 0.01 * i as f32 - 0.3).collect();
+    std::fs::write(at.path().join("x.npy"), floats(&[1, 3, 8, 8], &image)).expect("written");
+    let ask = |inputs: &[&str]| {
+        let options =
+            ["--model", "found.onnx", "--target", "output:found[0]", "--method", "gradient", "--raw"];
+        whycam(at.path(), &[&["explain"], inputs, &options[..]].concat())
+    };
+    ask(&["x.npy"]).success();
+    let record = json(&at.path().join("whycam-out/x.json"));
+    let raw = record["maps"][0]["files"]["raw"].as_str().expect("an array");
+    let (shape, gradient) = read_floats(&at.path().join("whycam-out").join(raw));
+    assert_eq!(shape, [3, 8, 8]);
+    // The first element of the layer that is not zero, and the weights of its channel there.
+    let layer = |cell: usize| image[cell] + 0.5 * image[64 + cell] + 0.2 * image[128 + cell];
+    let first = (0..64).find(|&cell| layer(cell) > 0.0).expect("one is");
+    for (i, g) in gradient.into_iter().enumerate() {
+        assert_eq!(g, if i % 64 == first { [1.0, 0.5, 0.2][i / 64] } else { 0.0 }, "{i}");
+    }
+    let error = stderr(&ask(&["x.npy", "found.onnx"]).failure());
+    assert!(error.contains("hint: explain one image at a time"), "{error}");
 }

@@ -1,6 +1,7 @@
 //! A model: its graph, how photos are prepared for it, and the names of its classes.
 
 mod about;
+mod held;
 mod open;
 
 use sha2::{Digest, Sha256};

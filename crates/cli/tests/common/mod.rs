@@ -110,6 +110,10 @@ pub enum With {
     Batch,
     /// The outputs `layer: f32[1,4,8,8]` and `embedding: f32[1,4,8]`, the mean of its rows.
     Maps,
+    /// Instead of its scores, its layer for an output.
+    Unscored,
+    /// Instead of its scores, an output `found` of the elements of its layer that are not zero: as many as there are.
+    Found,
 }
 
 /// Writes a model: a 1×1 convolution to 4 channels `features`, ReLU `layer`, the mean over space, and scores that are
@@ -144,6 +148,7 @@ pub fn small_model(path: &Path, with: With) {
     let conv = Conv { strides: vec![1; 2], dilations: vec![1; 2], pads: vec![(0, 0); 2], groups: 1 };
     value = named(&mut build, Op::Conv(conv), &[value, weights], "features");
     value = named(&mut build, Op::Unary(UnaryFn::Relu), &[value], "layer");
+    let layer = value;
     let mut outputs = Vec::new();
     if with == With::Maps {
         let mean = Op::Reduce { kind: ReduceKind::Mean, axes: vec![3], keep: false };
@@ -167,7 +172,15 @@ pub fn small_model(path: &Path, with: With) {
         let bias = build.input("bias", DType::F32, shape(&[1, 4])).expect("new");
         value = named(&mut build, Op::Binary(BinaryFn::Add), &[value, bias], "scores");
     }
-    outputs.insert(0, value);
+    let outputs = match with {
+        With::Unscored => vec![layer],
+        With::Found => {
+            let places = named(&mut build, opaque("NonZero"), &[layer], "places");
+            let rows = named(&mut build, opaque("Transpose"), &[places], "rows");
+            vec![named(&mut build, opaque("GatherND"), &[layer, rows], "found")]
+        }
+        _ => [vec![value], outputs].concat(),
+    };
     let bytes = onnx::write(&build.finish(outputs)).expect("written");
     fs::write(path, &bytes.proto).expect("written");
 }
@@ -184,6 +197,18 @@ pub fn imageless_model(path: &Path) {
     let vector = build.input("vector", DType::F32, Shape(vec![Dim::Fixed(1), Dim::Fixed(4)])).expect("new");
     let output = named(&mut build, Op::Unary(UnaryFn::Relu), &[vector], "scores");
     fs::write(path, &onnx::write(&build.finish(vec![output])).expect("written").proto).expect("written");
+}
+
+/// A node of one of ONNX's own operators, without attributes, kept as it is.
+fn opaque(op: &str) -> Op {
+    let proto = [b"\x22", [op.len() as u8].as_slice(), op.as_bytes()].concat();
+    Op::Opaque(Box::new(Opaque {
+        op_type: op.into(),
+        domain: String::new(),
+        proto: proto.into(),
+        captured: Vec::new(),
+        reason: None,
+    }))
 }
 
 fn named(build: &mut Build, op: Op, inputs: &[ValueId], name: &str) -> ValueId {

@@ -1,12 +1,14 @@
 //! ONNX files in and out; all operator names live here.
 
 mod dtype;
+mod hold;
 mod names;
 mod proto;
 mod read;
 mod scope;
 mod write;
 
+pub use hold::{hold, unsettled};
 pub(crate) use names::op_name;
 pub use read::{ReadOptions, external_locations, read};
 pub use write::{Graft, graft, write};
