@@ -1,23 +1,26 @@
 //! `whycam inspect`: what is inside a model, and what of it can be explained.
 
-use std::collections::BTreeMap;
-use std::fmt::{self, Display, Formatter, Write};
+mod sees;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
 use whycam::graph::derive::{Classes, derive};
-use whycam::graph::layer::{self, Grids, ReceptiveField, ReceptiveFields};
+use whycam::graph::layer::{self, Grids, ReceptiveFields};
 use whycam::graph::op::Coordinates;
 use whycam::graph::{Graph, Op, ValueId, diff, onnx};
 use whycam::method::Ask;
 use whycam::prep::Layout;
-use whycam::{METHODS, Method, Model, ModelOptions, Origin};
+use whycam::{Fitting, METHODS, Method, Model, ModelOptions, Origin, Target};
 
 use crate::args;
 use crate::console::print;
 use crate::fail::Fail;
 use crate::further::told;
+use sees::Sees;
 
 /// What there is to say about a model.
 #[derive(Serialize)]
@@ -39,6 +42,8 @@ struct Report {
     activations: Activations,
     /// Nodes that are not modelled: they run, but nothing is known of their gradients.
     opaque: Vec<Unknown>,
+    /// The target that layers and methods are told for.
+    asked: Option<String>,
     layers: Vec<Row>,
     methods: Vec<Possible>,
     /// Why the model cannot be explained as it is.
@@ -50,6 +55,9 @@ struct Port {
     name: String,
     dtype: Option<String>,
     shape: Option<String>,
+    /// Of an output: what can be asked of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    targets: Option<Vec<String>>,
     #[serde(skip)]
     told: String,
 }
@@ -93,48 +101,10 @@ struct Row {
     receptive_field: Sees,
 }
 
-/// A receptive field.
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Sees {
-    /// Pixels: height and width of the window, and how far one cell's is from the next's.
-    Window {
-        size: [usize; 2],
-        stride: [f64; 2],
-    },
-    WholeImage,
-    Unknown,
-}
-
-impl From<Option<ReceptiveField>> for Sees {
-    fn from(field: Option<ReceptiveField>) -> Sees {
-        match field {
-            Some(ReceptiveField::Window { size, stride }) => Sees::Window { size, stride },
-            Some(ReceptiveField::Whole) => Sees::WholeImage,
-            None => Sees::Unknown,
-        }
-    }
-}
-
-impl Display for Sees {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Sees::Window { size: [h, w], stride: [down, across] } if down == across => {
-                write!(f, "sees {h}×{w} every {down}")
-            }
-            Sees::Window { size: [h, w], stride: [down, across] } => {
-                write!(f, "sees {h}×{w} every {down}×{across}")
-            }
-            Sees::WholeImage => f.write_str("sees the whole image"),
-            Sees::Unknown => f.write_str("what it sees is unknown"),
-        }
-    }
-}
-
 #[derive(Serialize)]
 struct Unknown {
     node: String,
-    /// Whether it lies between the image and the score, so that it stops gradients; unknown when either is.
+    /// Whether it lies between the image and what can be asked, so that it stops gradients; unknown when either is.
     on_path: Option<bool>,
 }
 
@@ -173,17 +143,11 @@ pub fn run(args: &args::Inspect) -> Result<ExitCode, Fail> {
         None => Model::embedded_with(options),
         Some(about) => Model::with_about(&bytes, options, about),
     };
-    let mut report = Report::new(
-        &graph,
-        args.choice.output.as_deref(),
-        path_of(args.model.as_deref()),
-        whycam::sha256(&bytes),
-    );
+    let mut report = Report::new(&graph, path_of(args.model.as_deref()), whycam::sha256(&bytes));
     match &model {
         Ok(model) => report.add_model(model),
         Err(e) => report.problems.push(e.to_string()),
     }
-    report.add_layers(&graph, args.choice.output.as_deref());
     print(&match args.json {
         true => serde_json::to_string_pretty(&report)
             .map_err(|e| Fail::input(format!("the report is no JSON: {e}"), "please report this"))?,
@@ -198,7 +162,7 @@ fn path_of(model: Option<&Path>) -> String {
 
 impl Report {
     /// What every graph has.
-    fn new(graph: &Graph, output: Option<&str>, model: String, sha256: String) -> Report {
+    fn new(graph: &Graph, model: String, sha256: String) -> Report {
         let header = graph.header();
         let port = |&id: &ValueId| {
             let value = graph.value(id);
@@ -206,14 +170,13 @@ impl Report {
                 name: value.name.clone(),
                 dtype: value.dtype.map(|d| d.to_string()),
                 shape: value.shape.as_ref().map(ToString::to_string),
+                targets: None,
                 told: told(value),
             }
         };
         let mut activations = Activations::default();
         let mut opaque = Vec::new();
-        let path = layer::image_input(graph)
-            .and_then(|image| Ok(layer::between(graph, image, layer::score(graph, output)?.value)));
-        for (id, node) in graph.nodes() {
+        for (_, node) in graph.nodes() {
             if diff::is_relu(graph, node) {
                 activations.relu += 1;
             } else if diff::is_smooth(graph, node) {
@@ -222,8 +185,7 @@ impl Report {
             }
             if let Op::Opaque(known) = &node.op {
                 let reason = known.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
-                let on_path = path.as_ref().ok().map(|path| path.contains(&id));
-                opaque.push(Unknown { node: format!("{}{reason}", node.place()), on_path });
+                opaque.push(Unknown { node: format!("{}{reason}", node.place()), on_path: None });
             }
         }
         Report {
@@ -241,6 +203,7 @@ impl Report {
             labels: 0,
             activations,
             opaque,
+            asked: None,
             layers: Vec::new(),
             methods: Vec::new(),
             problems: Vec::new(),
@@ -271,15 +234,52 @@ impl Report {
         self.prep_from =
             model.prep().map(|(_, origin)| if origin == Origin::Guess { "guess" } else { "model" });
         self.labels = model.labels().len();
+        let fitting = model.targets();
+        for (port, fits) in self.outputs.iter_mut().zip(&fitting) {
+            port.targets = Some(fits.forms.clone());
+        }
+        self.add_paths(model);
+        // Where there are no class scores, layers are those of the first thing that can be asked.
+        let chosen = |fits: &&Fitting| model.output().is_none_or(|output| output == fits.output);
+        let example = match model.score() {
+            Some(_) => Some(Target::TOP1),
+            None => fitting.iter().filter(chosen).find_map(|fits| fits.example.clone()),
+        };
+        let Some(example) = example else { return };
+        match model.asked(&example) {
+            Ok(asked) => self.add_layers(&asked, model.graph()),
+            Err(e) => self.problems.push(format!("{example}: {e}")),
+        }
+        self.asked = Some(example.to_string());
+    }
+
+    /// Whether nodes that are not modelled lie between the image and the score, or an output where there is none.
+    fn add_paths(&mut self, model: &Model) {
+        let (graph, image) = (model.graph(), model.image());
+        let ends = match (model.score(), model.output()) {
+            (Some(score), _) => vec![score.value],
+            (None, Some(output)) => vec![output],
+            (None, None) => graph.outputs().to_vec(),
+        };
+        let nodes: HashSet<_> = ends.into_iter().flat_map(|end| layer::between(graph, image, end)).collect();
+        let opaque = graph.nodes().filter(|(_, node)| matches!(node.op, Op::Opaque(_)));
+        for (unknown, (id, _)) in self.opaque.iter_mut().zip(opaque) {
+            unknown.on_path = Some(nodes.contains(&id));
+        }
     }
 
     /// The layers, and what each method says to the automatic one.
-    fn add_layers(&mut self, graph: &Graph, output: Option<&str>) {
-        let (Ok(image), Ok(score)) = (layer::image_input(graph), layer::score(graph, output)) else { return };
-        let automatic = layer::automatic(graph, image, &score);
+    fn add_layers(&mut self, model: &Model, file: &Graph) {
+        let (graph, image) = (model.graph(), model.image());
+        let Some(score) = model.score() else { return };
+        let automatic = layer::automatic(graph, image, score);
         let fields = ReceptiveFields::new(&Grids::new(graph, image));
-        for found in layer::layers(graph, image, &score) {
+        for found in layer::layers(graph, image, score) {
             let value = graph.value(found.value);
+            // What is appended for a target is no layer of the file.
+            if file.find(&value.name).is_none() {
+                continue;
+            }
             let [height, width] = found.grid;
             self.layers.push(Row {
                 name: value.name.clone(),
@@ -291,16 +291,18 @@ impl Report {
                 receptive_field: fields.of(found.value).into(),
             });
         }
+        let top = usize::from(score.aims == 0);
+        let asked = Classes { top, given: 1 - top };
         for info in METHODS {
             let method = Method::from(*info);
             let place = match info.space.reads_layer() {
-                true => method.automatic_layer(graph, image, &score),
+                true => method.automatic_layer(graph, image, score),
                 false => Ok(image),
             };
             let tried = place.and_then(|layer| {
                 let ask = Ask { image, layer, enlarge: Coordinates::HalfPixel };
                 let formulas: Vec<_> = method.formula(&ask).into_iter().collect();
-                derive(graph, image, &score, Classes { top: 1, given: 0 }, &formulas)
+                derive(graph, image, score, asked, &formulas)
             });
             self.methods.push(Possible { method: info.name, error: tried.err().map(|e| e.to_string()) });
         }
@@ -321,6 +323,9 @@ impl Report {
         for (name, ports) in [("input", &self.inputs), ("output", &self.outputs)] {
             for port in ports {
                 line(name, &port.told);
+                for target in port.targets.iter().flatten() {
+                    line("  target", target);
+                }
             }
         }
         if let Some(Picture { input, channels, height, width, layout }) = &self.image {
@@ -328,12 +333,12 @@ impl Report {
         }
         if let Some(Scores { value, kind, classes, .. }) = &self.score {
             line("score", &format!("{value}: {classes} classes, {kind}"));
+        }
+        if self.image.is_some() {
             line("labels", &if self.labels == 0 { "none".to_owned() } else { self.labels.to_string() });
             let prep = self.prep.as_deref().unwrap_or("unknown");
-            line(
-                "prep",
-                &format!("{prep}{}", if self.prep_from == Some("guess") { " (a guess)" } else { "" }),
-            );
+            let guess = if self.prep_from == Some("guess") { " (a guess)" } else { "" };
+            line("prep", &format!("{prep}{guess}"));
         }
         let Activations { relu, other, others } = &self.activations;
         let kinds: Vec<String> = others.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
@@ -341,8 +346,8 @@ impl Report {
         line("activations", &format!("{relu} of the ReLU family, {other} others{kinds}"));
         for Unknown { node, on_path } in &self.opaque {
             let matters = match on_path {
-                Some(true) => ", between the image and the score: it stops gradients",
-                Some(false) => ", not between the image and the score: it does not matter",
+                Some(true) => ", between the image and what is asked: it stops gradients",
+                Some(false) => ", not between the image and what is asked: it does not matter",
                 None => "",
             };
             line("not known", &format!("{node}{matters}"));
@@ -350,6 +355,9 @@ impl Report {
         let (possible, refused): (Vec<&Possible>, Vec<&Possible>) =
             self.methods.iter().partition(|m| m.error.is_none());
         let names = |methods: &[&Possible]| methods.iter().map(|m| m.method).collect::<Vec<_>>().join(", ");
+        if let (None, Some(asked)) = (&self.score, &self.asked) {
+            line("asked", &format!("{asked}, for which the methods and layers below are"));
+        }
         if !possible.is_empty() {
             line("methods", &names(&possible));
         }

@@ -38,6 +38,10 @@ sha256       [..]
 onnx         opset 17, 5 nodes
 input        image: f32[1,3,8,8]
 output       scores: f32[1,4]
+  target     class:0…3
+  target     log-prob:0…3
+  target     output:scores[0…3]
+  target     similar:FILE.npy (4 numbers)
 image        image: 3×8×8, NCHW
 score        scores: 4 classes, logit
 labels       none
@@ -74,7 +78,7 @@ fn what_is_not_known_and_whether_it_matters() {
     let text = stdout(&whycam(at.path(), &["inspect", "odd.onnx"]).success());
     assert!(
         text.contains(
-            "not known    node \"odd\" (Mystery), between the image and the score: it stops gradients\n"
+            "not known    node \"odd\" (Mystery), between the image and what is asked: it stops gradients\n"
         ),
         "{text}"
     );
@@ -109,5 +113,31 @@ fn a_model_without_an_image_is_told_all_the_same() {
     assert!(
         text.contains("problem      the model has no image input (four axes)\n             hint: "),
         "{text}"
+    );
+}
+
+#[test]
+fn a_model_without_class_scores_has_targets_and_layers() {
+    let at = folder();
+    small_model(&at.path().join("maps.onnx"), With::Unscored);
+    let text = stdout(&whycam(at.path(), &["inspect", "maps.onnx"]).success());
+    for line in [
+        "output       layer: f32[1,4,8,8]",
+        "  target     segment:0…3 (8×8 cells)",
+        "  target     output:layer[0…3,0…7,0…7]",
+        "asked        segment:0, for which the methods and layers below are",
+        "layer        4×8×8             features, sees 1×1 every 1",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}: {text}");
+    }
+    let report: Value =
+        serde_json::from_str(&stdout(&whycam(at.path(), &["inspect", "maps.onnx", "--json"]).success()))
+            .expect("JSON");
+    assert_eq!(report["asked"], json!("segment:0"));
+    // The nodes that make a number of the map are no layers of the file.
+    assert_eq!(report["layers"].as_array().map(Vec::len), Some(2));
+    assert_eq!(
+        report["outputs"][0]["targets"],
+        json!(["segment:0…3 (8×8 cells)", "output:layer[0…3,0…7,0…7]"])
     );
 }

@@ -25,7 +25,7 @@ pub use method::{METHODS, Method};
 #[cfg(feature = "embedded-model")]
 pub use model::embedded_bytes;
 pub use model::{About, Image, ImageInput, Model, ModelOptions, Origin, labels, sha256};
-pub use target::{FromFile, TARGETS, Target, TargetKind, split};
+pub use target::{Fitting, FromFile, TARGETS, Target, TargetKind, split};
 pub use verdict::Verdict;
 pub use whycam_engine as engine;
 pub use whycam_graph as graph;

@@ -1,5 +1,6 @@
 //! What is asked: a class, or another number that the model makes of an image.
 
+mod fitting;
 mod resolve;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use whycam_graph::Tensor;
 
 use crate::error::{Error, Result};
 
+pub use fitting::Fitting;
 pub(crate) use resolve::{Aimed, Beside};
 
 /// What is explained. Its text form is the command line's.

@@ -321,3 +321,24 @@ fn weights_are_checked_for_a_region_that_stays() {
     let error = check("segment:dog").expect_err("no mask").to_string();
     assert!(error.contains("\"dog\"") && error.contains("hint: give a mask"), "{error}");
 }
+
+/// Every output with what can be asked of it, and each first example can be asked.
+#[test]
+fn what_fits_an_output() {
+    let model = model(true, None);
+    let told: Vec<Vec<String>> = model.targets().into_iter().map(|fits| fits.forms).collect();
+    let expected: [&[&str]; 6] = [
+        &["class:0…3", "log-prob:0…3", "output:scores[0…3]", "similar:FILE.npy (4 numbers)"],
+        &["output:embedding[0…4]", "similar:FILE.npy (5 numbers)"],
+        &["segment:0…2 (6×6 cells)", "output:maps[0…5,0…5,0…2]"],
+        // One grid of boxes is a map of its numbers too.
+        &["box:0…35:0…2", "segment:0…6 (6×6 cells)", "output:yolo8[0…6,0…35]"],
+        &["box:0…35:0…2", "segment:0…7 (6×6 cells)", "output:yolo5[0…35,0…7]"],
+        &[],
+    ];
+    assert_eq!(told, expected);
+    for example in model.targets().into_iter().filter_map(|fits| fits.example) {
+        let asked = model.asked(&example).unwrap_or_else(|e| panic!("{example}: {e}"));
+        assert_eq!(asked.score().expect("a score").aims, usize::from(example != Target::TOP1));
+    }
+}

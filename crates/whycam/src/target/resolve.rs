@@ -186,7 +186,7 @@ fn batch(model: &Model) -> Result<Dim> {
 }
 
 /// A value, or what goes into a softmax that makes it.
-fn before_softmax(graph: &Graph, output: ValueId) -> ValueId {
+pub(super) fn before_softmax(graph: &Graph, output: ValueId) -> ValueId {
     let node = graph.value(output).producer.map(|id| graph.node(id));
     let is = |op: &whycam_graph::Op| {
         matches!(op, whycam_graph::Op::Softmax { .. } | whycam_graph::Op::LogSoftmax { .. })
@@ -198,19 +198,19 @@ const DETECTORS: &str =
     "the raw output of a detector: N×anchors×classes, N×anchors×(5+classes) or N×(4+classes)×anchors";
 
 /// Where a detector's output holds the scores of classes.
-struct Detector {
-    anchors: usize,
+pub(super) struct Detector {
+    pub anchors: usize,
     /// Whether anchors are the last axis.
     transposed: bool,
     /// The column of class 0.
     first: usize,
-    classes: usize,
+    pub classes: usize,
 }
 
 /// There are more boxes than numbers of each. Of its numbers the first may be 4 that tell where it is, and 1 that tells
 /// whether there is anything. The labels decide, if they fit; else: all are classes where another output has 4 numbers of
 /// each box; 4 are none where boxes are the last axis, as in YOLOv8; and 5 elsewhere, as in YOLOv5.
-fn detector(model: &Model, output: ValueId) -> Option<Detector> {
+pub(super) fn detector(model: &Model, output: ValueId) -> Option<Detector> {
     let graph = model.graph();
     let shape = |id: ValueId| -> Option<[usize; 2]> {
         match *graph.value(id).shape.as_ref()?.0.as_slice() {
