@@ -3,6 +3,9 @@
 mod common;
 
 use common::{Of, Small, agree, wide};
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+use rand_distr::{Distribution, StandardNormal};
 use whycam::image::{Align, Field, resample};
 use whycam::{Layers, Question, Verdict};
 
@@ -164,6 +167,61 @@ fn smoothgrad_without_noise_is_the_gradient_and_with_noise_repeats() {
     agree(&ask("smoothgrad:samples=9", 9), &wide(&noisy), 1e-5);
     assert_ne!(ask("smoothgrad:samples=9:seed=1", 4), noisy);
     assert_ne!(noisy, gradient);
+}
+
+/// Smilkov et al. 2017, §3, and squared as in Hooker et al. 2019: the mean over copies with noise of `noise·(max x − min x)`.
+#[test]
+fn smoothgrad_is_the_mean_gradient_of_noisy_copies() {
+    let small = Small::new(Of::Convolutions, [3, 10, 12]);
+    let image = small.image(6);
+    let x = image.tensor.to_f32s();
+    let range = x.iter().copied().fold(f32::MIN, f32::max) - x.iter().copied().fold(f32::MAX, f32::min);
+    let [mut mean, mut squares] = [vec![0.0; 360], vec![0.0; 360]];
+    for index in 0..4 {
+        let mut random = ChaCha8Rng::seed_from_u64(3);
+        random.set_stream(index);
+        let mut noisy = |v: &f32| {
+            let noise: f32 = StandardNormal.sample(&mut random);
+            v + 0.2 * range * noise
+        };
+        let copy: Vec<f32> = x.iter().map(&mut noisy).collect();
+        let gradient = &small.ask(&small.of(&copy), &["gradient"], &["class:1"], 1)[0].values;
+        for (i, &g) in gradient.iter().enumerate() {
+            mean[i] += f64::from(g) / 4.0;
+            squares[i] += f64::from(g).powi(2) / 4.0;
+        }
+    }
+    let methods =
+        ["smoothgrad:samples=4:noise=0.2:seed=3", "smoothgrad:samples=4:noise=0.2:seed=3:square=on"];
+    let maps = small.ask(&image, &methods, &["class:1"], 3);
+    agree(&maps[0].values, &mean, 1e-5);
+    agree(&maps[1].values, &squares, 1e-5);
+}
+
+/// Petsiuk et al. 2018, eq. 6, with masks made as in §3.2: the mean of masks by the probability of what they show.
+#[test]
+fn rise_is_the_mean_of_masks_by_probability() {
+    let small = Small::new(Of::Threes, [3, 10, 12]);
+    let image = small.image(3);
+    let x = image.tensor.to_f64s();
+    let mut expected = vec![0.0; 120];
+    for index in 0..5 {
+        let mut random = ChaCha8Rng::seed_from_u64(2);
+        random.set_stream(index);
+        let cells: Vec<f32> = (0..9).map(|_| if random.random_bool(0.4) { 1.0 } else { 0.0 }).collect();
+        // Cells of 4×4 pixels, one more than fit along a side.
+        let large =
+            resample(Field::new(&cells, 3, 3).expect("3×3"), 16, 16, Align::HalfPixel).expect("16×16");
+        let [down, right] = [0, 1].map(|_| random.random_range(0..4_usize));
+        let mask = |i: usize| f64::from(large[(i / 12 + down) * 16 + i % 12 + right]);
+        let seen: Vec<f64> = x.iter().enumerate().map(|(i, v)| v * mask(i % 120)).collect();
+        let probability = small.value("probabilities", &seen).data[2];
+        for (i, sum) in expected.iter_mut().enumerate() {
+            *sum += probability * mask(i) / (0.4 * 5.0);
+        }
+    }
+    let map = &small.ask(&image, &["rise:masks=5:cells=3:keep=0.4:seed=2"], &["class:2"], 3)[0];
+    agree(&map.values, &expected, 1e-5);
 }
 
 /// Smoothing is the mean over six copies, of any kind of method.
