@@ -74,6 +74,22 @@ fn a_mean_over_space_is_a_pool() {
     }
 }
 
+/// There are 2^64 ways to the constant that the weights are made of.
+#[test]
+fn weights_that_double_sixty_four_times_are_followed_once() {
+    let (mut net, x) = start();
+    let x = convolve(&mut net, x, 4, 3, 2);
+    let last = relu(&mut net, x);
+    let x = net.op(Op::GlobalAveragePool, &[last]);
+    let x = flatten(&mut net, x);
+    let mut weights = net.weights(&[4, 5]);
+    for _ in 0..64 {
+        weights = add(&mut net, weights, weights);
+    }
+    let y = net.op(Op::MatMul, &[x, weights]);
+    assert_eq!(automatic(net, y), last);
+}
+
 /// A mean over one axis still has a grid, but is no layer. The weights are a constant expression.
 #[test]
 fn a_pool_in_two_steps_is_stepped_over() {

@@ -17,6 +17,8 @@ pub(super) struct Live<'a> {
     graph: &'a Graph,
     trace: &'a Trace<'a>,
     masks: HashMap<ValueId, Mask>,
+    /// The values with cells that the score depends on.
+    cells: HashSet<ValueId>,
     /// Operands of nodes whose cells the score depends on by way of the node.
     carried: HashSet<(NodeId, usize)>,
 }
@@ -24,10 +26,18 @@ pub(super) struct Live<'a> {
 impl<'a> Live<'a> {
     /// Follows the score back through `nodes`, which lie between the image and it in order.
     pub fn new(graph: &'a Graph, trace: &'a Trace<'a>, nodes: &[NodeId], score: ValueId) -> Live<'a> {
-        let mut live = Live { graph, trace, masks: HashMap::new(), carried: HashSet::new() };
+        let mut live = Live::of(graph, trace, HashMap::new());
         live.masks.insert(score, live.all(score));
         live.follow(nodes);
+        let has = |(&value, mask): (&ValueId, &Mask)| {
+            live.placed(value).is_some_and(|placed| both(&placed, mask)).then_some(value)
+        };
+        live.cells = live.masks.iter().filter_map(has).collect();
         live
+    }
+
+    fn of(graph: &'a Graph, trace: &'a Trace<'a>, masks: HashMap<ValueId, Mask>) -> Live<'a> {
+        Live { graph, trace, masks, cells: HashSet::new(), carried: HashSet::new() }
     }
 
     fn follow(&mut self, nodes: &[NodeId]) {
@@ -60,7 +70,7 @@ impl<'a> Live<'a> {
         let trace = Trace::shapes(body, self.trace.batch());
         let outputs = body.outputs().iter().zip(&node.outputs);
         let masks = outputs.filter_map(|(&o, output)| Some((o, self.masks.get(output.as_ref()?)?.clone())));
-        let mut inner = Live { graph: body, trace: &trace, masks: masks.collect(), carried: HashSet::new() };
+        let mut inner = Live::of(body, &trace, masks.collect());
         inner.follow(&body.nodes().map(|(id, _)| id).collect::<Vec<_>>());
         // Operands that are left out are no inputs of the body.
         let given = node.inputs[..i].iter().flatten().count();
@@ -75,7 +85,7 @@ impl<'a> Live<'a> {
 
     /// Whether the score depends on any cell of the value.
     pub fn has_cells(&self, value: ValueId) -> bool {
-        matches!((self.placed(value), self.masks.get(&value)), (Some(placed), Some(mask)) if both(&placed, mask))
+        self.cells.contains(&value)
     }
 
     /// Whether the score depends on every element of every cell of the value.

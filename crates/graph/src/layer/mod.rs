@@ -13,6 +13,8 @@ mod spread;
 mod sweep;
 mod trace;
 
+use std::collections::HashSet;
+
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
 use crate::op::Op;
@@ -103,9 +105,15 @@ pub fn channels_last(graph: &Graph, image: ValueId) -> bool {
 
 /// Whether the value depends on no input.
 pub(crate) fn is_constant(graph: &Graph, id: ValueId) -> bool {
-    let value = graph.value(id);
-    match value.producer {
-        None => value.constant.is_some(),
-        Some(node) => graph.node(node).inputs.iter().flatten().all(|&i| is_constant(graph, i)),
+    // Every value once: the ways to it double with every node that takes a value twice.
+    let (mut seen, mut open) = (HashSet::from([id]), vec![id]);
+    while let Some(id) = open.pop() {
+        let value = graph.value(id);
+        match value.producer {
+            None if value.constant.is_none() => return false,
+            None => {}
+            Some(node) => open.extend(graph.node(node).inputs.iter().flatten().filter(|&&i| seen.insert(i))),
+        }
     }
+    true
 }
