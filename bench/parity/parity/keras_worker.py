@@ -66,6 +66,7 @@ def image(side, seed):
 
 def network(name, side, seed, dtype, drawn):
     keras.config.set_floatx(dtype)
+    keras.config.set_dtype_policy(dtype)  # what layers compute in; it keeps the type of the first one made
     net = build(name, side, None)
     net.set_weights([w.astype(dtype) for w in drawn])
     layers = [layer for layer in net.layers if not isinstance(layer, keras.layers.InputLayer)]
@@ -88,6 +89,9 @@ def make(name, side, seed, path, folder):
     drawn = weights(name, side, seed)
     net = build(name, side, "softmax")
     net.set_weights(drawn)
+    for layer in net.layers:
+        if isinstance(layer, keras.layers.Normalization):  # tensors that a function captures become inputs of the file
+            layer.mean, layer.variance = np.array(layer.mean), np.array(layer.variance)
     x = image(side, seed)
     scores = net(x, training=False).numpy()
     f = tf.function(lambda x: net(x, training=False))
