@@ -56,7 +56,7 @@ def cause(f):
     if "cause" not in f:
         return "differs: " + ", ".join(f"{k} {f[k]:.1e}" for k in ("error", "error64", "torch64", "disturbed") if k in f)
     text = " ".join(f["cause"].split())
-    text = re.sub(r"(/\S+)+/\S+\.onnx: ", "", text).removeprefix("inspect: ").removeprefix("error: ")
+    text = re.sub(r"(/\S+)+/\S+\.(onnx|npy)(, row \d+)?: ", "", text).removeprefix("inspect: ").removeprefix("error: ")
     if text.startswith("cannot differentiate"):
         found = re.findall(r'node "[^"]*" \((\w+)\): ([^"]*?)(?= node "| hint:|$)', text)
         roots = [(op, why) for op, why in found if not re.search("not known|computed from data", why)] or found
