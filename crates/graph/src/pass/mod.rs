@@ -6,8 +6,10 @@ mod prune;
 mod rewrite;
 mod solid;
 mod unfold;
+mod unshare;
 
 pub use cut::cut;
 pub use lower::lower;
 pub use prune::prune;
 pub use unfold::unfold;
+pub use unshare::unshare;
