@@ -523,3 +523,14 @@ fn the_layer_of_a_local_number_is_the_nearest_that_gets_any_signal() {
     let (graph, score) = aim(&graph, image, None, &[corner], false).unwrap();
     assert_eq!(layer::automatic(&graph, image, &score), Ok(tanh));
 }
+
+/// The regions of a detector have scores of classes too, but there are more of them than images.
+#[test]
+fn rows_that_are_no_images_are_no_class_scores() {
+    let mut net = Net::new(0);
+    let image = net.input("image", Array::random(&[1, 3, 4, 4], 0));
+    let regions = net.op(Op::Reshape { to: [3, 16].into() }, &[image]);
+    let whole = net.op(Op::Reshape { to: [1, 48].into() }, &[image]);
+    assert!(layer::score(&net.b.graph().with_outputs(&[regions]), None).is_err());
+    assert_eq!(layer::score(&net.b.graph().with_outputs(&[whole]), None).unwrap().classes, 48);
+}

@@ -235,3 +235,14 @@ fn a_multiple_of_the_batch() {
     let y = net.op(Op::Reshape { to: Shape(vec![N, Dim::Fixed(4), Dim::Fixed(3)]) }, &[shares]);
     prove(net, y);
 }
+
+/// Along an axis that depends on the batch, as PyTorch's newer exporter writes views of pooled values.
+#[test]
+fn gather_along_the_batch() {
+    let mut net = Net::new(3);
+    let x = net.batch("x", Array::random(&[2, 3], 5));
+    let flat = net.op(Op::Reshape { to: Shape(vec![Dim::Batch(3)]) }, &[x]);
+    let indices = net.integers(&[2, 2], &[5, 0, 5, -2]);
+    let y = net.op(Op::Gather { axis: 0 }, &[flat, indices]);
+    prove(net, y);
+}

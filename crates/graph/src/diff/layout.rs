@@ -215,14 +215,11 @@ pub(super) fn scatter_nd(
 
 pub(super) fn gather(s: &mut Sweep<'_>, node: &Node, axis: usize, g: ValueId) -> Result<Sent> {
     let (shape, indices) = (s.shape(node.input(0)?)?, node.input(1)?);
-    let n = size_of(&shape, axis)?;
-    let picked = s.shape(indices)?;
-    let count = picked.elements().and_then(Dim::fixed);
-    let count =
-        count.ok_or_else(|| Error::unfit("indices depend on the batch size", "fix the batch size"))?;
-    if count.saturating_mul(n as usize) > ONE_HOT {
-        return Ok(vec![Some(scatter_along(s, &shape, axis, indices, g)?)]);
-    }
+    let count = s.shape(indices)?.elements().and_then(Dim::fixed);
+    let (n, count) = match (shape.0[axis].fixed(), count) {
+        (Some(n), Some(count)) if count.saturating_mul(n) <= ONE_HOT => (n as i64, count),
+        _ => return Ok(vec![Some(scatter_along(s, &shape, axis, indices, g)?)]),
+    };
     // One row per index, the indexed axis at its place: […, count, …].
     let mut flat = shape.clone();
     flat.0[axis] = Dim::Fixed(count);

@@ -101,7 +101,16 @@ fn score_at(graph: &Graph, output: ValueId) -> Option<Score> {
         value = input;
         break;
     }
-    let classes = classes(graph.value(value).shape.as_ref()?)?;
+    let shape = graph.value(value).shape.as_ref()?;
+    let classes = classes(shape)?;
+    // Rows of something else than images, as the regions of a detector are.
+    let rows = |shape: &Shape| shape.0.first().and_then(|d| d.fixed());
+    let images = super::image_input(graph).ok().and_then(|image| rows(graph.value(image).shape.as_ref()?));
+    if let (Some(images), Some(own)) = (images, rows(shape).filter(|_| shape.rank() > 1))
+        && images != own
+    {
+        return None;
+    }
     let float = graph.value(value).dtype.is_none_or(DType::is_float);
     float.then_some(Score { value, told: value, output, classes, aims: 0, from: 0, kind })
 }
