@@ -1,4 +1,4 @@
-// Runs a model in onnxruntime-web (WebAssembly): node web.mjs MODEL IN.f32 OUT-PREFIX
+// Runs a model over images in onnxruntime-web (WebAssembly), one after the other: node web.mjs MODEL IN.f32 OUT-PREFIX
 import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
@@ -6,9 +6,15 @@ const ort = createRequire(process.cwd() + "/")("onnxruntime-web");
 ort.env.wasm.numThreads = 1;
 const [model, input, out] = process.argv.slice(2);
 const session = await ort.InferenceSession.create(readFileSync(model));
-const data = new Float32Array(readFileSync(input).buffer.slice(0));
-const results = await session.run({ [session.inputNames[0]]: new ort.Tensor("float32", data, [1, 3, 224, 224]) });
-for (const name of session.outputNames) {
-  const values = results[name].data;
-  writeFileSync(`${out}.${name}.f32`, Buffer.from(values.buffer, values.byteOffset, values.byteLength));
+const images = new Float32Array(readFileSync(input).buffer.slice(0));
+const size = 3 * 224 * 224;
+const written = Object.fromEntries(session.outputNames.map((name) => [name, []]));
+for (let at = 0; at < images.length; at += size) {
+  const image = new ort.Tensor("float32", images.slice(at, at + size), [1, 3, 224, 224]);
+  const results = await session.run({ [session.inputNames[0]]: image });
+  for (const name of session.outputNames) {
+    const values = results[name].data;
+    written[name].push(Buffer.from(values.buffer, values.byteOffset, values.byteLength));
+  }
 }
+for (const name of session.outputNames) writeFileSync(`${out}.${name}.f32`, Buffer.concat(written[name]));
