@@ -113,3 +113,25 @@ def guided_grad_cam(case):
     cam = torch.from_numpy(relu(grad_cam(case.activation, case.signal)))
     large = F.interpolate(cam[None, None], case.x.shape[2:], mode="bilinear", align_corners=False)[0]
     return case.rectified("guided_backprop") * large.numpy()
+
+
+def integrated_gradients(net, x, target, steps):
+    """Sundararajan et al. 2017, eq. 1, by the midpoint rule from 0, in float64."""
+    net, x = net.double(), x.double()
+    points = ((x * ((k + 0.5) / steps)).requires_grad_() for k in range(steps))
+    return sum((torch.autograd.grad(net(p)[0, target], p)[0] for p in points))[0].numpy() / steps * x[0].numpy()
+
+
+@torch.no_grad()
+def occlusion(net, x, target, size, stride):
+    """The change of the score at every centre of the grid, in float64; 0 between them."""
+    net, x = net.double(), x.double()
+    change = np.zeros(x.shape[2:])
+    whole = net(x)[0, target]
+    for i in range(0, x.shape[2], stride):
+        for j in range(0, x.shape[3], stride):
+            covered = x.clone()
+            top, left = (max(0, at - (size - 1) // 2) for at in (i, j))
+            covered[:, :, top : i + size // 2 + 1, left : j + size // 2 + 1] = 0
+            change[i, j] = net(covered)[0, target] - whole
+    return change
