@@ -7,6 +7,7 @@ use onnx_support::*;
 use whycam_graph::engine::ModelBytes;
 use whycam_graph::onnx::{ReadOptions, read};
 use whycam_graph::{DType, Graph};
+use whycam_interp::{Array, run};
 
 /// A file of one node on an input `x` of `dims`, with integer and float constants as further operands.
 fn one(opset: i64, dims: &str, op: &str, operands: &[&str], attributes: &[AttributeProto]) -> File {
@@ -441,6 +442,29 @@ fn forms_of_operators() {
             let made = one(opset, dims, op, operands, &attributes);
             assert_eq!(made.nodes(), wanted, "{op} in version {opset}");
         }
+    }
+}
+
+/// PyTorch's older exporter writes the rounding of `nearest` beside every mode.
+#[test]
+fn a_mode_of_resize_ignores_what_is_for_others() {
+    for mode in ["linear", "cubic"] {
+        let attributes = [text("mode", mode), text("nearest_mode", "floor")];
+        let graph = one(17, "N,1,2,2", "Resize", &["", "f:1,1,2,2"], &attributes).read().expect(mode);
+        assert!(!node_lines(&graph).contains("opaque"), "{mode}: {graph}");
+        let flat = run(&graph, &[("x", Array::from_fn(&[1, 1, 2, 2], |_| 3.0))]).expect(mode);
+        assert!(flat[0].data.iter().all(|v| (v - 3.0).abs() < 1e-6), "{mode}: {:?}", flat[0]);
+    }
+}
+
+#[test]
+fn eye_like_has_ones_on_the_diagonal_that_it_names() {
+    for (k, expected) in
+        [(0, [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]), (1, [0.0, 1.0, 0.0, 0.0, 0.0, 1.0]), (-5, [0.0; 6])]
+    {
+        let graph = one(9, "2,3", "EyeLike", &[], &[int("k", k)]).read().expect("valid");
+        let made = run(&graph, &[("x", Array::zeros(&[2, 3]))]).expect("it runs");
+        assert_eq!(made[0].data, expected, "{k}");
     }
 }
 

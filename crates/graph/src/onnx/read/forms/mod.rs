@@ -79,6 +79,7 @@ pub(super) fn form(domain: &str, op_type: &str, cx: &mut Cx) -> Told<Form> {
         "CastLike" => values::cast_like(cx),
         "Constant" => values::constant(cx),
         "ConstantOfShape" => values::constant_of_shape(cx),
+        "EyeLike" => values::eye_like(cx),
         "Range" => values::range(cx),
         "Shape" => values::shape(cx),
         "Size" => values::size(cx),

@@ -47,8 +47,9 @@ pub(super) fn resample(cx: &mut Cx) -> Told<Option<Form>> {
     let coefficient = cx.attributes.float("cubic_coeff_a")?.unwrap_or(-0.75);
     let outside = cx.attributes.float("extrapolation_value")?.unwrap_or(0.0);
     let exclude_outside = cx.attributes.flag("exclude_outside")?.unwrap_or(false);
+    let rounding = nearest(cx)?; // PyTorch writes it for every mode
     let kernel = match mode {
-        "nearest" => Kernel::Nearest(nearest(cx)?),
+        "nearest" => Kernel::Nearest(rounding),
         "linear" => Kernel::Linear,
         "cubic" => Kernel::Cubic(f64::from(coefficient)),
         other => return malformed(format!("its mode is {other:?}")),

@@ -1,6 +1,8 @@
 //! Constants, types, shapes as values, and quantisation.
 
+use crate::emit::Emit;
 use crate::onnx::dtype;
+use crate::onnx::read::body::Body;
 use crate::onnx::read::node::{Cx, Form, Told, malformed, not_modelled};
 use crate::onnx::read::tensors;
 use crate::op::{Op, ReduceKind, Scalar};
@@ -82,6 +84,26 @@ pub(super) fn constant_of_shape(cx: &mut Cx) -> Told<Form> {
     let operand = cx.operand(0)?;
     let filled = cx.emit(op, &[operand])?;
     Ok(Form::Op(Op::Cast(tensor.dtype()), vec![Some(filled)]))
+}
+
+/// Ones on a diagonal of a matrix that has the operand's shape.
+pub(super) fn eye_like(cx: &mut Cx) -> Told<Form> {
+    let k = cx.attributes.int("k")?.unwrap_or(0);
+    let told = cx.attributes.int("dtype")?;
+    let to = told.map(|to| i32::try_from(to).ok().and_then(dtype::from_number));
+    if to == Some(None) {
+        return not_modelled(format!("it makes elements of type number {}", told.unwrap_or_default()));
+    }
+    if cx.rank(0)? != 2 {
+        return malformed("its operand is no matrix");
+    }
+    let mut b = Body::new(cx)?;
+    let x = b.operand(0)?;
+    let (rows, columns) = (b.size(x, 0)?, b.size(x, 1)?);
+    let diagonal = b.mask(&[rows, columns], |at| (at[1] as i64).saturating_sub(at[0] as i64) == k)?;
+    let to = to.flatten().unwrap_or(b.dtype(x));
+    let y = b.emit(Op::Cast(to), &[diagonal])?;
+    b.done(&[y])
 }
 
 pub(super) fn range(cx: &mut Cx) -> Told<Form> {
