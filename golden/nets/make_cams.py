@@ -44,7 +44,7 @@ def main():
     warnings.filterwarnings("ignore")
     for spec in NETS:
         info = json.loads((HERE / spec.name / "info.json").read_text())
-        if info["module"] is None or spec.name == "captum_one_conv":
+        if info["module"] is None or not spec.rectifiers or spec.name == "captum_one_conv":
             continue
         known = np.load(HERE / spec.name / "numbers.npz")
         torch.manual_seed(info["seed"])

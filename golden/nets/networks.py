@@ -9,9 +9,11 @@ from typing import Callable
 
 import torch
 import torch.nn.functional as F
+import timm.models as tm
 import torchvision.models as tv
 from captum.testing.helpers.basic_models import BasicModel_ConvNet_One_Conv
 from torch import nn
+from torchvision.models.convnext import CNBlockConfig
 from torchvision.models.googlenet import BasicConv2d, Inception
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.squeezenet import Fire
@@ -32,6 +34,8 @@ class Spec:
     classes: int = 2  # K
     scale: float = 1.0  # of the input
     integers: bool = False  # whole-number input and weights, so that ties occur
+    grid: tuple[int, int] | None = None  # of a layer of tokens, or with its channels last
+    rectifiers: bool = True  # without any, all rules are one
 
 
 NETS: list[Spec] = []
@@ -407,6 +411,32 @@ class GlobalPools(nn.Module):
 @golden((3, 2, 11, 9), "last relu", batch_axis=True)
 def global_pools():
     return GlobalPools()
+
+
+TINY = {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2, "num_classes": CLASSES}
+
+
+@golden((2, 3, 16, 16), "blocks.1.norm1", batch_axis=True, grid=(4, 4), rectifiers=False)
+def vit():
+    return tm.VisionTransformer(**TINY)
+
+
+@golden((2, 3, 16, 16), "blocks.1.norm1", batch_axis=True, grid=(4, 4), rectifiers=False)
+def deit():
+    """A class and a distillation token, each with a head; the scores are their mean."""
+    return tm.deit.VisionTransformerDistilled(**TINY)
+
+
+@golden((2, 3, 16, 16), "norm", grid=(4, 4), rectifiers=False)
+def swin():
+    """Windows of 2×2 of 8×8 tokens, shifted in the second block, then of 4×4 tokens. With a batch of two, as `convnext`."""
+    return tv.SwinTransformer([2, 2], 8, [2, 1], [2, 2], [2, 2], stochastic_depth_prob=0.0, num_classes=CLASSES)
+
+
+@golden((2, 3, 16, 16), "features.3.0", rectifiers=False)
+def convnext():
+    """With a batch of two: with an open one PyTorch's newer exporter indexes the pooled values by numbers that it computes of the batch."""
+    return tv.ConvNeXt([CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 1)], layer_scale=1.0, num_classes=CLASSES)
 
 
 @golden((1, 1, 4, 4), "relu1", classes=1)

@@ -115,14 +115,25 @@ def backward(net, x, classes, layer, rule, jitter=0.0):
     return scores.detach(), a.detach(), image, at_layer
 
 
+def fold(value, grid):
+    """A value `[…,C,h,w]`, `[…,h,w,C]` or `[…,tokens,C]`, whose last h·w tokens are the cells, as `[…,C,h,w]`."""
+    if grid is None or value.shape[-2:] == grid:
+        return value
+    h, w = grid
+    if value.shape[-3:-1] != grid:
+        value = value[..., value.shape[-2] - h * w :, :].unflatten(-2, grid)
+    return value.movedim(-1, -3)
+
+
 def grad_cam(activation, signal):
     """[K,N,h,w], before the ReLU; weights are means over the grid."""
     return (signal.mean(dim=(-2, -1), keepdim=True) * activation).sum(dim=2)
 
 
-def numbers(net, x, classes, layer):
+def numbers(net, x, classes, layer, grid=None):
     """Everything that `numbers.npz` holds, as torch tensors; `net` is float32 and in eval mode."""
     scores, activation, plain, at_layer = backward(net, x, classes, layer, None)
+    activation, at_layer = fold(activation, grid), fold(at_layer, grid)
     maps = {rule: backward(net, x, classes, layer, rule)[2] for rule in RULES}
     assert torch.equal(maps["gradient"], plain), "the patched rectifiers do not reproduce autograd"
     cam = grad_cam(activation, at_layer)

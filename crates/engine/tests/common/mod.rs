@@ -49,7 +49,7 @@ pub fn nets() -> Vec<Net> {
         .map(net)
         .collect();
     nets.sort_by(|a, b| a.name.cmp(&b.name));
-    assert!(nets.len() >= 31, "{} networks", nets.len());
+    assert!(nets.len() >= 35, "{} networks", nets.len());
     nets
 }
 
