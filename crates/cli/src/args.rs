@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use whycam::engine::{Device, ENGINES};
 use whycam::image::{Align, Colormap, OverlayStyle};
 use whycam::prep::{PRESETS, Prep};
-use whycam::{METHODS, Method, TARGETS, Target};
+use whycam::{Fuse, METHODS, Method, TARGETS, Target};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -159,6 +159,9 @@ pub struct Explain {
         value_delimiter = ','
     )]
     pub layer: Vec<String>,
+    /// Make one map of the maps of several layers, each scaled to 0..1 and enlarged to the finest grid: their mean, or max.
+    #[arg(long, value_name = "WAY", help_heading = "Question", value_parser = fuses())]
+    pub fuse: Option<Fuse>,
 
     /// Check whether maps depend on the network's weights and on the class (Adebayo et al. 2018); takes some 18 times as long.
     ///
@@ -388,6 +391,10 @@ fn colormaps() -> Vec<PossibleValue> {
 
 fn devices() -> impl TypedValueParser<Value = Device> {
     PossibleValuesParser::new(Device::ALL.map(Device::name)).try_map(|name: String| name.parse::<Device>())
+}
+
+fn fuses() -> impl TypedValueParser<Value = Fuse> {
+    PossibleValuesParser::new(Fuse::ALL.map(Fuse::name)).try_map(|name: String| name.parse::<Fuse>())
 }
 
 fn aligns() -> impl TypedValueParser<Value = Align> {

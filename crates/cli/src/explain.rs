@@ -54,6 +54,7 @@ pub fn run(args: &Explain) -> Result<ExitCode, Fail> {
     let question = Question {
         methods: args.method.clone(),
         layers,
+        fuse: args.fuse,
         targets: targets::read(args.target.iter().flat_map(|list| &list.0))?,
         align: args.align,
         batch: args.batch.map_or_else(|| batch(&model), NonZeroUsize::get),
@@ -148,6 +149,7 @@ fn digest(
         (env!("CARGO_PKG_VERSION"), engine.name, &engine.version, engine.device),
         (args.align.name(), args.colormap.map(Colormap::name), args.opacity),
         (model.labels(), further),
+        args.fuse.map(|fuse| (fuse.name(), &args.layer)),
     );
     let text = serde_json::to_vec(&options).map_err(|e| record::no_json(&e))?;
     Ok(hex(&Sha256::digest(text)))
@@ -208,6 +210,9 @@ fn announce(
             console.note(&format!("layers {count}, from {first} to {last}"));
         }
         ref layers => layers.iter().for_each(|layer| console.note(&format!("layer  {layer}{automatic}"))),
+    }
+    if let Some(fuse) = args.fuse {
+        console.note(&format!("fused  by their {fuse}"));
     }
     if let Some((prep, Origin::Guess)) = model.prep() {
         console.note(&format!(

@@ -1,7 +1,5 @@
 //! `whycam inspect`: what is inside a model, and what of it can be explained.
 
-mod sees;
-
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 use std::path::Path;
@@ -14,13 +12,12 @@ use whycam::graph::op::Coordinates;
 use whycam::graph::{Graph, Op, ValueId, diff, onnx};
 use whycam::method::Ask;
 use whycam::prep::Layout;
-use whycam::{Fitting, METHODS, Method, Model, ModelOptions, Origin, Target};
+use whycam::{Fitting, METHODS, Method, Model, ModelOptions, Origin, Sees, Target};
 
 use crate::args;
 use crate::console::print;
 use crate::fail::Fail;
 use crate::further::told;
-use sees::Sees;
 
 /// What there is to say about a model.
 #[derive(Serialize)]

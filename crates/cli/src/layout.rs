@@ -57,9 +57,12 @@ fn panel(map: &Map, picture: RgbImage) -> Panel {
 
 /// A map where the layers are what differs.
 fn panel_of_layer(map: &Map, picture: RgbImage) -> Panel {
-    let caption = [place(map).to_owned(), shape(map)].into_iter().chain(map.legend.map(str::to_owned));
-    let warning = map.verdict.advice().map(|_| map.verdict.code().replace('-', " "));
-    Panel { picture, caption: caption.collect(), warning }
+    let sees = map.receptive_field.map_or(String::new(), |sees| format!(", {sees}"));
+    let caption = [place(map).to_owned(), format!("{}{sees}", shape(map))].into_iter();
+    let noted = || map.notes.iter().find(|note| note.advice().is_some()).map(|note| note.code());
+    let code = map.verdict.advice().map(|_| map.verdict.code()).or_else(noted);
+    let warning = code.map(|code| code.replace('-', " "));
+    Panel { picture, caption: caption.chain(map.legend.map(str::to_owned)).collect(), warning }
 }
 
 /// The layer as people call it: by its module, where the model tells.
@@ -73,7 +76,9 @@ fn shape(map: &Map) -> String {
 
 /// What is odd about the map, without what to make of it, for which there is no room.
 fn warning(map: &Map) -> Option<String> {
-    map.verdict.advice().and_then(|advice| advice.split([':', ';']).next()).map(str::to_owned)
+    let noted = || map.notes.iter().find_map(|note| note.advice());
+    let advice = map.verdict.advice().map(str::to_owned).or_else(noted)?;
+    advice.split([':', ';']).next().map(str::to_owned)
 }
 
 /// What a map explains, with its probability where it has one.

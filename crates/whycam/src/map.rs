@@ -3,12 +3,15 @@
 use serde::Serialize;
 
 use crate::error::Result;
+use crate::explain::Fused;
 use crate::image::{
     Align, Colormap, Field, Order, OverlayStyle, Pixels, Placement, RgbImage, map_alone, overlay, picture,
 };
 use crate::method::Space;
 use crate::model::Image;
+use crate::note::{Note, Share};
 use crate::prep::Layout;
+use crate::sees::Sees;
 use crate::verdict::Verdict;
 
 /// The values of a map before they are told of.
@@ -55,6 +58,12 @@ pub struct Map {
     /// The module that made the layer (`layer4.2`), where the model tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub module: Option<String>,
+    /// What a cell of the layer sees of the image, where one layer is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receptive_field: Option<Sees>,
+    /// The layers, where the map is made of several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fused: Option<Fused>,
     /// The target as it was asked.
     pub target: String,
     /// The class that was explained, where it was one.
@@ -84,8 +93,12 @@ pub struct Map {
     pub pre_relu_max: f32,
     /// What it is worth at first sight.
     pub verdict: Verdict,
-    /// Codes of things worth knowing.
-    pub notes: Vec<&'static str>,
+    /// At how many of the activations between the score and what is read the method's ReLU rule acted, where it has
+    /// one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relu_rule: Option<Share>,
+    /// Things worth knowing.
+    pub notes: Vec<Note>,
     /// What the colours of a signed map mean; `None` for maps whose cells are not negative by nature.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub legend: Option<&'static str>,

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 use whycam::sanity::Sanity;
-use whycam::{Explanation, Image, Map};
+use whycam::{Explanation, Image, Map, Note};
 
 use super::Session;
 use super::read::{Job, Step};
@@ -135,7 +135,7 @@ impl Session<'_> {
         let advice = |map: &Map| Some(format!("{title}: {}: {}", which(map), map.verdict.advice()?));
         let mut warnings: Vec<String> = answer.maps.iter().filter_map(advice).collect();
         if !self.noted.swap(true, Ordering::Relaxed) {
-            let noted = |map| move |note: &&str| Some(format!("{}: {}", which(map), meaning(note)?));
+            let noted = |map| move |note: &Note| Some(format!("{}: {}", which(map), note.advice()?));
             warnings.extend(answer.maps.iter().flat_map(|map| map.notes.iter().filter_map(noted(map))));
         }
         warnings
@@ -150,17 +150,6 @@ pub fn title(input: &InputFacts) -> String {
 /// A file, and the row in it.
 fn titled(path: &str, row: Option<usize>) -> String {
     format!("{path}{}", row.map_or(String::new(), |row| format!(", row {row}")))
-}
-
-/// What a note means to somebody who looks at the map; `None` when it changes nothing for them.
-fn meaning(note: &str) -> Option<&'static str> {
-    match note {
-        "rule-had-no-effect" => {
-            Some("the model has no ReLU for the method to act on: this is the plain gradient")
-        }
-        "rule-partly-applied" => Some("some activations are no ReLUs: they send their plain gradient"),
-        _ => None,
-    }
 }
 
 /// How a map fared in the sanity check.

@@ -3,73 +3,39 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use whycam_graph::derive::{Classes, Formula};
-use whycam_graph::layer;
-use whycam_graph::op::Coordinates;
-use whycam_graph::{Engine, Tensor, ValueId};
+use whycam_graph::derive::Classes;
+use whycam_graph::layer::{Grids, ReceptiveFields};
+use whycam_graph::{Engine, Tensor};
 
+use super::asked::{Asked, How, INPUT, Shown, layers};
 use super::asking::Asking;
 use super::derived::{Derived, Said};
 use super::ensemble::Ensembles;
 use super::feed::Feed;
 use super::perturb::Perturber;
-use super::scores::{Prediction, probabilities, top};
 use super::smooth::smoothed;
 use super::windows::Windows;
-use super::{Explanation, Layers, Progress, Question};
+use super::{Explanation, Fuse, Progress, Question};
 use crate::error::{Error, Result};
-use crate::image::{Align, Order};
-use crate::map::{Map, Raw};
-use crate::method::{Ask, Ensemble, Kind, Method, Perturbation};
+use crate::image::Align;
+use crate::map::Raw;
+use crate::method::{Ask, Kind, Method};
 use crate::model::{Image, Model};
 use crate::target::{Aimed, Beside};
-use crate::verdict::Verdict;
-
-/// What stands for a layer where none is read.
-const INPUT: &str = "input";
-
-/// A method at a layer.
-struct Asked {
-    method: Method,
-    name: String,
-    layer: String,
-    module: Option<String>,
-    how: How,
-}
-
-impl Asked {
-    /// Judges a map. Of a probability of 1 that is shared out, no more than rounding is nothing: where the two sides of a
-    /// contrast cancel, `2⁻²³` bounds what is left in a cell.
-    fn verdict(&self, values: &[f32], range: [f32; 2], rectified: bool) -> Verdict {
-        let shares = matches!(&self.how, How::Formula(_, formula) if formula.is_excitation());
-        if shares && range.iter().all(|v| v.abs() <= f32::EPSILON) {
-            return Verdict::Blank;
-        }
-        Verdict::of(values, range, rectified)
-    }
-}
-
-/// How a map comes about.
-enum How {
-    /// By a formula: the one of that index in the derived graph, or in a graph of its own where it is smoothed.
-    Formula(Option<usize>, Formula),
-    /// By the mean of a formula's maps over copies of the image.
-    Ensemble(Ensemble, Formula),
-    /// By perturbing the image or the layer.
-    Perturbation(Perturbation, Option<ValueId>),
-}
 
 /// A question, made ready for a model.
 pub struct Explainer<'m> {
-    model: Cow<'m, Model>,
-    derived: Derived,
-    ensembles: Ensembles,
+    pub(super) model: Cow<'m, Model>,
+    pub(super) derived: Derived,
+    pub(super) ensembles: Ensembles,
     perturber: Option<Perturber>,
     given: Vec<usize>,
-    targets: Vec<String>,
-    beside: Vec<Beside>,
-    asked: Vec<Asked>,
-    align: Align,
+    pub(super) targets: Vec<String>,
+    pub(super) beside: Vec<Beside>,
+    pub(super) asked: Vec<Asked>,
+    pub(super) shown: Vec<Shown>,
+    pub(super) fuse: Option<Fuse>,
+    pub(super) align: Align,
     batch: usize,
 }
 
@@ -84,6 +50,7 @@ impl<'m> Explainer<'m> {
             Aimed::new(model, &question.targets)?;
         let model = aimed.as_ref();
         let graph = model.graph();
+        let sees = ReceptiveFields::new(&Grids::new(graph, model.image()));
         let mut asked = Vec::new();
         let (mut formulas, mut averaged, mut perturbations) = (Vec::new(), Vec::new(), Vec::new());
         for method in question.methods.iter().flat_map(Method::each) {
@@ -114,18 +81,32 @@ impl<'m> Explainer<'m> {
                 };
                 let (name, layer) = (method.to_string(), layer.to_owned());
                 let module = graph.value(place).producer.and_then(|node| graph.node(node).module.clone());
-                asked.push(Asked { method: method.clone(), name, layer, module, how });
+                let sees = reads_layer.then(|| sees.of(place).into());
+                asked.push(Asked { method: method.clone(), name, layer, module, sees, how });
             }
         }
+        let shown = Shown::all(&asked, question.fuse)?;
         let derived = Derived::new(model, engine, Classes { top, given: given.len() }, &formulas)?;
         let ensembles = Ensembles::new(model, engine, targets.len(), averaged.into_iter())?;
         let perturber = match perturbations.as_slice() {
             [] => None,
             perturbations => Some(Perturber::new(model, engine, targets.len(), perturbations)?),
         };
-        let Question { align, batch, .. } = *question;
-        let model = aimed;
-        Ok(Explainer { model, derived, ensembles, perturber, given, targets, beside, asked, align, batch })
+        let Question { fuse, align, batch, .. } = *question;
+        Ok(Explainer {
+            model: aimed,
+            derived,
+            ensembles,
+            perturber,
+            given,
+            targets,
+            beside,
+            asked,
+            shown,
+            fuse,
+            align,
+            batch,
+        })
     }
 
     /// The layers that are read, in order, each once.
@@ -143,9 +124,9 @@ impl<'m> Explainer<'m> {
     pub fn keys(&self) -> Vec<[&str; 3]> {
         let mut keys = Vec::new();
         for target in &self.targets {
-            keys.extend(
-                self.asked.iter().map(|asked| [&asked.name, &asked.layer, target].map(String::as_str)),
-            );
+            let key =
+                |shown: &'_ Shown| [&self.asked[shown.of[0]].name, &shown.layer, target].map(String::as_str);
+            keys.extend(self.shown.iter().map(key));
         }
         keys
     }
@@ -292,117 +273,14 @@ impl<'m> Explainer<'m> {
         }
     }
 
-    /// Scores and maps in words.
-    fn answer(&self, said: &Said, maps: &[Vec<Raw>], time: Duration) -> Result<Explanation> {
-        let score = self.model.scored()?;
-        let classes = score.classes.min(said.scores.len());
-        let scores = &said.scores[..classes];
-        let probabilities = probabilities(scores, score);
-        let prediction = |class: usize| Prediction {
-            class,
-            label: self.model.label(class),
-            score: scores.get(class).copied().unwrap_or(f32::NAN),
-            probability: probabilities.get(class).copied().unwrap_or(f32::NAN),
-        };
-        let mut answer = Explanation { top: top(scores).map(prediction).collect(), maps: Vec::new(), time };
-        for (k, (target, &class)) in self.targets.iter().zip(&said.classes).enumerate() {
-            let column = class;
-            let (label, class, probability, kind) = match column.checked_sub(classes) {
-                None => {
-                    let Prediction { class, label, probability, .. } = prediction(column);
-                    (label, Some(class), Some(probability), score.kind.name())
-                }
-                Some(index) => {
-                    let about = self.beside.get(index).ok_or_else(no_answer)?;
-                    (about.label.clone(), about.class, None, about.kind)
-                }
-            };
-            let score = said.scores.get(column).copied().unwrap_or(f32::NAN);
-            if column >= classes && score == 0.0 && self.beside[column - classes].own_region {
-                return Err(Error::ask(
-                    format!("{target}: no cell of the image has {label:?} for its likeliest class"),
-                    "give a mask, as in segment:CLASS@FILE, or another class",
-                ));
-            }
-            for (asked, raw) in
-                self.asked.iter().zip(maps).filter_map(|(asked, maps)| Some((asked, maps.get(k)?)))
-            {
-                let Raw { values, shape, range, rectified } = raw.clone();
-                answer.maps.push(Map {
-                    method: asked.name.clone(),
-                    layer: asked.layer.clone(),
-                    module: asked.module.clone(),
-                    target: target.clone(),
-                    class,
-                    label: label.clone(),
-                    score,
-                    probability,
-                    score_kind: kind,
-                    shape,
-                    min: extremes(&values)[0],
-                    max: extremes(&values)[1],
-                    sum: values.iter().map(|&v| f64::from(v)).sum(),
-                    pre_relu_min: range[0],
-                    pre_relu_max: range[1],
-                    verdict: asked.verdict(&values, range, rectified),
-                    notes: self.notes(asked),
-                    legend: match asked.how {
-                        How::Formula(..) | How::Ensemble(..) => None,
-                        How::Perturbation(perturbation, _) => perturbation.legend,
-                    },
-                    resize: self.align.name(),
-                    values,
-                    column,
-                    channel_order: self.model.prep().map_or(Order::Rgb, |(prep, _)| prep.order),
-                    input_size: [self.model.input().height, self.model.input().width],
-                    align: self.align,
-                });
-            }
-        }
-        Ok(answer)
-    }
-
     /// What recomputes windows alone for a method, where anything does.
-    fn windows(&self, asked: &Asked) -> Option<&Windows> {
+    pub(super) fn windows(&self, asked: &Asked) -> Option<&Windows> {
         self.perturber.as_ref()?.windows(&asked.method.to_string())
     }
-
-    fn notes(&self, asked: &Asked) -> Vec<&'static str> {
-        let mut notes = Vec::new();
-        if self.model.is_quantised() {
-            notes.push("quantised");
-        }
-        match self.windows(asked).and_then(Windows::chosen) {
-            Some(true) => notes.push("run-by-windows"),
-            Some(false) => notes.push("run-by-whole-images"),
-            None => {}
-        }
-        if let How::Formula(index, formula) = asked.how
-            && formula.changes_relu()
-        {
-            let ruled = match index {
-                Some(index) => self.derived.ruled.get(index),
-                None => self.ensembles.graph(&formula).and_then(|graph| graph.ruled.first()),
-            };
-            let ruled = ruled.copied().unwrap_or_default();
-            match (ruled.acted, ruled.passed) {
-                (0, _) => notes.push("rule-had-no-effect"),
-                (_, 0) => {}
-                _ => notes.push("rule-partly-applied"),
-            }
-        }
-        notes
-    }
 }
 
-fn no_answer() -> Error {
+pub(super) fn no_answer() -> Error {
     Error::ask("the engine returned nothing for an image", "please report this")
-}
-
-/// The least and the greatest of some numbers.
-fn extremes(values: &[f32]) -> [f32; 2] {
-    let least = values.iter().copied().fold(f32::INFINITY, f32::min);
-    [least, values.iter().copied().fold(f32::NEG_INFINITY, f32::max)]
 }
 
 /// What a method makes of its formula's maps outside of the derived graph.
@@ -413,41 +291,4 @@ fn finished(method: &Method, maps: Vec<Raw>) -> Vec<Raw> {
         Raw { rectified: raw.rectified, ..Raw::of(values, shape) }
     };
     maps.into_iter().map(one).collect()
-}
-
-/// The layers that a method reads.
-fn layers(model: &Model, method: &Method, layers: &Layers) -> Result<Vec<ValueId>> {
-    let (graph, image, score) = (model.graph(), model.image(), model.scored()?);
-    Ok(match layers {
-        Layers::Auto => vec![method.automatic_layer(graph, image, score)?],
-        Layers::All => layer::sweep(graph, image, score),
-        Layers::Named(names) => {
-            let mut found = Vec::new();
-            for name in names {
-                let values = match name.as_str() {
-                    "auto" => vec![method.automatic_layer(graph, image, score)?],
-                    "all" => layer::sweep(graph, image, score),
-                    name if name.contains('*') && graph.find(name).is_none() => {
-                        layer::matching(graph, image, score, name)?
-                    }
-                    name => vec![layer::find(graph, name)?],
-                };
-                for value in values {
-                    if !found.contains(&value) {
-                        found.push(value);
-                    }
-                }
-            }
-            found
-        }
-    })
-}
-
-impl From<Align> for Coordinates {
-    fn from(align: Align) -> Coordinates {
-        match align {
-            Align::HalfPixel => Coordinates::HalfPixel,
-            Align::Corners => Coordinates::AlignCorners,
-        }
-    }
 }

@@ -3,11 +3,14 @@
 //! All gradient methods share one derived graph and one forward pass ([`derived`]). Ensembles and perturbations run many
 //! copies of the image, in batches ([`ensemble`], [`perturb`]); any method may be averaged over a few ([`smooth`]).
 
+mod answer;
+mod asked;
 mod asking;
 mod derived;
 mod ensemble;
 mod explainer;
 mod feed;
+mod fuse;
 mod layers;
 mod perturb;
 mod scores;
@@ -26,6 +29,7 @@ use crate::model::{Image, Model};
 use crate::target::Target;
 
 pub use explainer::Explainer;
+pub use fuse::{Fuse, Fused, Part};
 pub use scores::Prediction;
 
 /// What is asked of a model.
@@ -35,6 +39,8 @@ pub struct Question {
     pub methods: Vec<Method>,
     /// The layers.
     pub layers: Layers,
+    /// How the maps of a method at several layers become one, where they shall.
+    pub fuse: Option<Fuse>,
     /// The targets.
     pub targets: Vec<Target>,
     /// How layers' maps are enlarged to the image.
@@ -62,6 +68,7 @@ impl Default for Question {
         Question {
             methods: crate::method::METHODS.first().map(|m| Method::from(*m)).into_iter().collect(),
             layers: Layers::Auto,
+            fuse: None,
             targets: vec![Target::TOP1],
             align: Align::HalfPixel,
             batch: 8,

@@ -27,7 +27,9 @@ pub struct Small {
 pub enum Of {
     /// Two convolutions with ReLU, a max pool between them, the mean over space, and scores.
     Convolutions,
-    /// The same with a softmax at the end, for batches of exactly three.
+    /// The same with a Softplus for the second ReLU.
+    Mixed,
+    /// The same with two ReLUs and with a softmax at the end, for batches of exactly three.
     Threes,
     /// `y = W·x + b` over all pixels.
     Linear,
@@ -71,7 +73,7 @@ impl Small {
                 let flat = named(&mut b, Op::Flatten { axis: 1 }, &[image], "flat");
                 gemm(&mut b, flat, channels * height * width, "scores")
             }
-            Of::Convolutions | Of::Threes => {
+            Of::Convolutions | Of::Mixed | Of::Threes => {
                 let same = |pad| Conv {
                     strides: vec![1; 2],
                     dilations: vec![1; 2],
@@ -91,7 +93,8 @@ impl Small {
                 let x = named(&mut b, Op::MaxPool(window), &[x], "pool");
                 let (w, c) = (weights(&mut b, &[6, 5, 3, 3], 3), weights(&mut b, &[6], 4));
                 let x = named(&mut b, Op::Conv(same(1)), &[x, w, c], "conv2");
-                let x = named(&mut b, Op::Unary(UnaryFn::Relu), &[x], "layer");
+                let second = if of == Of::Mixed { UnaryFn::Softplus } else { UnaryFn::Relu };
+                let x = named(&mut b, Op::Unary(second), &[x], "layer");
                 let x = named(&mut b, Op::GlobalAveragePool, &[x], "gap");
                 let x = named(&mut b, Op::Flatten { axis: 1 }, &[x], "flat");
                 let scores = gemm(&mut b, x, 6, "scores");

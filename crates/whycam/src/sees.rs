@@ -1,20 +1,24 @@
-//! What a cell of a layer sees of the image.
+//! What a cell of a layer sees of the image, as reports tell it.
 
-use std::fmt::{self, Display, Formatter};
+use std::fmt;
 
 use serde::Serialize;
-use whycam::graph::layer::ReceptiveField;
+use whycam_graph::layer::ReceptiveField;
 
 /// A receptive field.
-#[derive(Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sees {
     /// Pixels: height and width of the window, and how far one cell's is from the next's.
     Window {
+        /// Height and width.
         size: [usize; 2],
+        /// Down and across.
         stride: [f64; 2],
     },
+    /// All of the image: something before the layer mixes all cells.
     WholeImage,
+    /// It cannot be told.
     Unknown,
 }
 
@@ -28,8 +32,8 @@ impl From<Option<ReceptiveField>> for Sees {
     }
 }
 
-impl Display for Sees {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+impl fmt::Display for Sees {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Sees::Window { size: [h, w], stride: [down, across] } if down == across => {
                 write!(f, "sees {h}×{w} every {down}")
