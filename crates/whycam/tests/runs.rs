@@ -64,7 +64,7 @@ fn is_timed(method: &Method) -> bool {
 
 #[test]
 fn several_classes_cost_the_runs_of_one() {
-    let classes = || vec![Target::Top(2), Target::Index(0), Target::LogProb("1".to_owned())];
+    let classes = || vec![Target::Top(2), Target::Index(0)];
     for info in METHODS {
         let method = Method::from(*info);
         if is_timed(&method) {

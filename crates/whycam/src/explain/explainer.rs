@@ -124,9 +124,11 @@ impl<'m> Explainer<'m> {
     pub fn keys(&self) -> Vec<[&str; 3]> {
         let mut keys = Vec::new();
         for target in &self.targets {
-            let key =
-                |shown: &'_ Shown| [&self.asked[shown.of[0]].name, &shown.layer, target].map(String::as_str);
-            keys.extend(self.shown.iter().map(key));
+            keys.extend(
+                self.shown
+                    .iter()
+                    .map(|Shown { of, layer }| [&self.asked[of[0]].name, layer, target].map(String::as_str)),
+            );
         }
         keys
     }
