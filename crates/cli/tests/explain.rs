@@ -77,6 +77,7 @@ layer  head.relu6 (automatic)
         [
             "method",
             "layer",
+            "receptive_field",
             "target",
             "class",
             "label",

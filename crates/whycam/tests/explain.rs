@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use whycam::engine::{EngineOptions, engine, load};
 use whycam::graph::{Op, layer};
-use whycam::{Explainer, Image, Layers, Model, Question, Target, Verdict, explain};
+use whycam::{Explainer, Image, Layers, Model, Note, Question, Target, Verdict, explain};
 
 fn photo(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/photos").join(name)
@@ -28,7 +28,7 @@ fn the_cat_is_seen_where_it_is() {
     let map = explain(&model, &image, &Target::TOP1, &"grad-cam".parse().expect("a method")).expect("runs");
     assert!(["tabby", "tiger cat", "Egyptian cat"].contains(&map.label.as_str()), "{}", map.label);
     assert_eq!((map.shape.as_slice(), map.layer.as_str()), (&[7, 7][..], "head.relu6"));
-    assert_eq!((map.verdict, map.notes.as_slice()), (Verdict::Ok, &["quantised"][..]));
+    assert_eq!((map.verdict, map.notes.as_slice()), (Verdict::Ok, &[Note::Quantised][..]));
     assert_eq!(map.max, map.values.iter().copied().fold(f32::MIN, f32::max));
     assert_eq!(map.max, map.pre_relu_max);
     assert_eq!(map.min, map.pre_relu_min.max(0.0));
