@@ -468,6 +468,30 @@ fn eye_like_has_ones_on_the_diagonal_that_it_names() {
     }
 }
 
+/// Sizes out of a file are checked before anything is made of them.
+#[test]
+fn windows_and_regions_of_absurd_sizes_are_not_modelled() {
+    let huge = 1 << 31;
+    let attributes = [int("sampling_ratio", huge), int("output_height", huge), int("output_width", huge)];
+    let regions = file(16)
+        .input("x", F32, "1,1,4,4")
+        .floats("boxes", &[1, 4])
+        .ints("images", &[0])
+        .node("RoiAlign", &["x", "boxes", "images"], &["y"], &attributes)
+        .output("y");
+    let attributes = [ints("kernel_shape", &[huge, huge]), ints("pads", &[huge, huge, huge, huge])];
+    let windows = file(12)
+        .input("x", F32, "1,1,4,4")
+        .node("MaxPool", &["x"], &["y", "cells"], &attributes)
+        .output("y")
+        .output("cells");
+    for (made, why) in [(regions, "constant of shape"), (windows, "nodes")] {
+        let graph = made.read().expect("a node that is not modelled");
+        let reason = reason(&graph, "y").unwrap_or_else(|| panic!("{graph}"));
+        assert!(reason.contains(why), "{reason}");
+    }
+}
+
 #[test]
 fn forms_that_are_not_modelled() {
     let cases = [

@@ -105,15 +105,20 @@ pub fn channels_last(graph: &Graph, image: ValueId) -> bool {
 
 /// Whether the value depends on no input.
 pub(crate) fn is_constant(graph: &Graph, id: ValueId) -> bool {
+    !is_made_of(graph, id, |id| graph.value(id).producer.is_none() && graph.value(id).constant.is_none())
+}
+
+/// Whether it is so of the value, or of any that it is computed from.
+pub(crate) fn is_made_of(graph: &Graph, id: ValueId, so: impl Fn(ValueId) -> bool) -> bool {
     // Every value once: the ways to it double with every node that takes a value twice.
     let (mut seen, mut open) = (HashSet::from([id]), vec![id]);
     while let Some(id) = open.pop() {
-        let value = graph.value(id);
-        match value.producer {
-            None if value.constant.is_none() => return false,
-            None => {}
-            Some(node) => open.extend(graph.node(node).inputs.iter().flatten().filter(|&&i| seen.insert(i))),
+        if so(id) {
+            return true;
+        }
+        if let Some(node) = graph.value(id).producer {
+            open.extend(graph.node(node).inputs.iter().flatten().filter(|&&i| seen.insert(i)));
         }
     }
-    true
+    false
 }

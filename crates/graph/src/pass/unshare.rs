@@ -6,15 +6,15 @@ use super::rewrite::rewrite;
 use crate::emit::Emit;
 use crate::error::Result;
 use crate::graph::{Build, Graph, Node, ValueId};
-use crate::layer::is_constant;
+use crate::layer::{is_constant, is_made_of};
 use crate::op::{Op, Range};
 
 /// The graph in which no square weights are read both as they are and with input and output exchanged, as a sweep back
 /// through a layer does: there, nodes that are not `kept` read a copy of them.
 ///
-/// OpenVINO (2026.4, processor plugin) finds weights that it has laid out for a node by their address and the name of the
-/// layout, which of as many inputs as outputs is the same both ways: the second node computes with what was made for the
-/// first. The copy is the weights reversed twice, which engines fold when they load. De-quantised weights stay as they are:
+/// OpenVINO (2026.4, processor plugin) seems to find weights that it has laid out for a node by their address and the name
+/// of the layout, which of as many inputs as outputs is the same both ways: the second node computes with what was made for
+/// the first. The copy is the weights reversed twice, which engines fold when they load. De-quantised weights stay as they are:
 /// engines do not fold those.
 ///
 /// # Errors
@@ -45,8 +45,10 @@ fn reads(graph: &Graph, node: &Node) -> Option<(ValueId, bool)> {
     let mut weights = node.inputs.get(1).copied().flatten()?;
     let square =
         |id| matches!(graph.value(id).shape.as_ref()?.0.as_slice(), [a, b, ..] if a == b).then_some(());
-    square(weights).filter(|()| is_constant(graph, weights) && !is_dequantised(graph, weights))?;
     let producer = |id| graph.value(id).producer.map(|node| graph.node(node));
+    let dequantised =
+        |id| producer(id).is_some_and(|node: &Node| matches!(node.op, Op::DequantizeLinear { .. }));
+    square(weights).filter(|()| is_constant(graph, weights) && !is_made_of(graph, weights, dequantised))?;
     // Engines take the transposition of a matrix into the product.
     while let Some(node) = producer(weights)
         && node.op == (Op::Transpose { perm: vec![1, 0] })
@@ -55,14 +57,6 @@ fn reads(graph: &Graph, node: &Node) -> Option<(ValueId, bool)> {
         exchanged = !exchanged;
     }
     Some((weights, exchanged))
-}
-
-/// Whether a constant is made of quantised weights.
-fn is_dequantised(graph: &Graph, id: ValueId) -> bool {
-    graph.value(id).producer.map(|node| graph.node(node)).is_some_and(|node| {
-        matches!(node.op, Op::DequantizeLinear { .. })
-            || node.inputs.iter().flatten().any(|&input| is_dequantised(graph, input))
-    })
 }
 
 /// The same numbers, reversed twice along the first axis.
@@ -101,6 +95,20 @@ mod tests {
         }
         assert_eq!(graph.value(at).name, "w");
         way
+    }
+
+    /// There are 2^64 ways to the constant that the weights are made of.
+    #[test]
+    fn weights_that_double_sixty_four_times_are_followed_once() {
+        let mut b = Build::new(Header::default());
+        let x = b.input("x", DType::F32, [1, 2].into()).unwrap();
+        let mut w = b.named_constant("w", Tensor::f32(&[2, 2], &[1.0; 4]).unwrap()).unwrap();
+        for _ in 0..64 {
+            w = b.add(w, w).unwrap();
+        }
+        let y = b.matmul(x, w).unwrap();
+        let graph = unshare(&b.finish(vec![y]), &|_| false).unwrap();
+        assert_eq!(graph.nodes().len(), 65);
     }
 
     #[test]

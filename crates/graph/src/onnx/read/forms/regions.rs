@@ -1,7 +1,6 @@
 //! Regions of an image, sampled into grids of their own.
 
 use crate::emit::Emit;
-use crate::error::Result;
 use crate::graph::ValueId;
 use crate::onnx::read::body::Body;
 use crate::onnx::read::node::{Cx, Form, Told, malformed, not_modelled, sized};
@@ -105,13 +104,7 @@ pub(super) fn roi_align(cx: &mut Cx) -> Told<Form> {
 
 /// The two cells that are mixed at each of a box's samples along an axis of `size` cells, with their weights, as
 /// `[R, samples]`; `side` is the place of the axis among a box's coordinates.
-fn along(
-    b: &mut Body,
-    boxes: ValueId,
-    side: i64,
-    size: usize,
-    bins: Bins,
-) -> Result<[(ValueId, ValueId); 2]> {
+fn along(b: &mut Body, boxes: ValueId, side: i64, size: usize, bins: Bins) -> Told<[(ValueId, ValueId); 2]> {
     let mut ends = [boxes; 2];
     for (end, column) in ends.iter_mut().zip([side, side + 2]) {
         let range = Range { axis: 1, start: column, end: column + 1, step: 1 };
@@ -126,9 +119,8 @@ fn along(
         length = b.unary(UnaryFn::Clip { min: 1.0, max: f32::INFINITY }, length)?;
     }
     // Samples lie in the middle of equal parts of a box.
-    let parts = bins.count * bins.samples;
-    let middles: Vec<f32> = (0..parts).map(|i| (i as f32 + 0.5) / parts as f32).collect();
-    let middles = b.floats(length, &[1, parts], &middles)?;
+    let parts = bins.count.saturating_mul(bins.samples);
+    let middles = b.filled(length, &[1, parts], |at| (at[1] as f32 + 0.5) / parts as f32)?;
     let place = b.mul(length, middles)?;
     let place = b.add(ends[0], place)?;
     // More than a cell beyond the first centre, or at the edge behind the last, there is nothing.

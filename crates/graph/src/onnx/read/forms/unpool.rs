@@ -29,8 +29,8 @@ pub(super) fn with_indices(cx: &mut Cx, window: &Window, columns: bool) -> Told<
     }
     let pad = Op::Pad { mode: PadMode::Constant, before, after, value: f32::NEG_INFINITY };
     let padded = b.emit(pad, &[x])?;
-    let cells: usize = window.kernel.iter().product();
-    b.room(6 * cells)?;
+    let cells = window.kernel.iter().fold(1usize, |cells, &n| cells.saturating_mul(n));
+    b.room(cells.saturating_mul(6))?;
     let mut index = None;
     // From the last cell of the window to the first, which wins.
     for cell in (0..cells).rev() {
