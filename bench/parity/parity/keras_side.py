@@ -16,7 +16,7 @@ class KerasSide:
     finite = True
 
     def __init__(self, entry, seed):
-        self.entry, self.seed, self.target = entry, seed, "of the model"
+        self.entry, self.seed, self.target, self.places = entry, seed, "of the model", None
 
     def work(self, command, *more):
         args = [PYTHON, Path(__file__).parent / "keras_worker.py", command, self.entry.name, self.entry.shape[2], self.seed, *more]

@@ -1,7 +1,5 @@
 """One model and exporter: export, explain, compare. Returns a row that can be kept as JSON."""
 
-import time
-
 import numpy as np
 import onnx
 
@@ -39,9 +37,7 @@ def attempt(entry, exporter, seed, engine, folder):
     row = {"seed": seed, "target": side.target}
     if not side.finite:
         return row | {"vanished": "scores are not finite"}
-    start = time.monotonic()
-    file = {"exporter": exporter, "methods": []}
-    row["files"] = [file]
+    row |= {"exporter": exporter, "methods": []}
     path = folder / f"{exporter}.{seed}.onnx"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,17 +45,16 @@ def attempt(entry, exporter, seed, engine, folder):
             side.export(exporter, path)
     except CannotExport as error:
         path.unlink(missing_ok=True)
-        file["no_export"] = str(error)
+        row["no_export"] = str(error)[:200]
         return row
     row["target"] = side.target
-    file["opset"] = onnx.load(path, load_external_data=False).opset_import[0].version
-    file["seconds_export"] = round(time.monotonic() - start, 1)
-    maps = ask(path, file, side, engine, folder / "explained")
-    compare(side, path, maps, row, file)
+    row["opset"] = onnx.load(path, load_external_data=False).opset_import[0].version
+    maps = ask(path, row, side, engine, folder / "explained")
+    compare(side, path, maps, row)
     return row
 
 
-def ask(path, file, side, engine, folder):
+def ask(path, row, side, engine, folder):
     """whycam's maps; why there are none goes into the row."""
     options = side.entry.options
     layers, auto = {}, None
@@ -67,9 +62,8 @@ def ask(path, file, side, engine, folder):
         seen = subject.inspect(path, *options)
         layers = {layer["name"]: layer for layer in seen["layers"]}
         auto = next((name for name, layer in layers.items() if layer["automatic"]), None)
-        file["opaque"] = [node["node"] for node in seen["opaque"]]
     except subject.Refused as said:
-        file["methods"] = [{"method": m, "cause": f"inspect: {said}"} for m in (GRAD_CAM, *RULES)]
+        row["methods"] = [{"method": m, "cause": f"inspect: {said}"} for m in (GRAD_CAM, *RULES)]
         return []
     middle = half_way(side, path, layers, auto)
     asked = [([GRAD_CAM, *RULES], [auto or "auto", *middle])]
@@ -84,9 +78,9 @@ def ask(path, file, side, engine, folder):
             elif len(where) > 1:
                 asked += [(methods, [w]) for w in where]
             else:
-                file["methods"].append({"method": methods[0], "layer": where[0], "named": where == middle, "cause": str(said)})
+                row["methods"].append({"method": methods[0], "layer": where[0], "named": where == middle, "cause": str(said)})
             continue
-        file["engine"] = f"{record['engine']['name']} {record['engine']['version']}"
+        row["engine"] = f"{record['engine']['name']} {record['engine']['version']}"
         for m in record["maps"]:
             maps.append(m | {"named": m["layer"] in middle, "channels": layers.get(m["layer"], {}).get("channels")})
     return maps
@@ -99,7 +93,7 @@ def half_way(side, path, layers, auto):
     near = [n for n in known[len(known) // 2 :: -1] if n != auto and layers[n]["height"] * layers[n]["width"] > 1][:CANDIDATES]
     if not near:
         return []
-    found = side.find(subject.values(path, side.feed, near))
+    found = locate(side, path, [*near, *([auto] if auto else [])])
     said = side.single("gradient")
 
     def is_reference(name, layout, value, signal):
@@ -107,10 +101,17 @@ def half_way(side, path, layers, auto):
         return any(not vanishes(*map_and_terms) for map_and_terms in maps)
 
     shared = [
-        name for name, places, there in zip(near, found, said.layers, strict=True)
-        if any(at is not None and at[1] is not None and is_reference(name, layout, *at) for (_, layout), at in zip(places, there, strict=False))
+        name for (name, places), there in zip(found.items(), said.layers, strict=True)
+        if name != auto and any(at is not None and at[1] is not None and is_reference(name, layout, *at) for (_, layout), at in zip(places, there, strict=False))
     ]  # fmt: skip
     return (shared or near)[:1]
+
+
+def locate(side, path, names):
+    """Per value the places where the framework computes it, looked for once; what it says of layers is in this order."""
+    if side.places is None or not set(names) <= set(side.places):
+        side.places = dict(zip(names, side.find(subject.values(path, side.feed, names) if names else []), strict=True))
+    return side.places
 
 
 def layer_maps(value, signal, layout, size):
@@ -123,16 +124,14 @@ def vanishes(expected, terms):
     return not float(np.abs(expected).max()) > max(VANISHES * float(terms.max()), NOTHING) or not np.isfinite(expected).all()
 
 
-def compare(side, path, maps, row, file):
+def compare(side, path, maps, row):
     """Adds a finding per map."""
     if not maps:
         return
-    names = sorted({m["layer"] for m in maps if is_layer_map(m)})
-    values = subject.values(path, side.feed, names) if names else []
-    places = dict(zip(names, side.find(values), strict=True))
+    places = locate(side, path, sorted({m["layer"] for m in maps if is_layer_map(m)}))
+    names = list(places)
     methods = ["gradient", *({m["method"] for m in maps} & {"guided-backprop"})]
     runs = {method: [side.single(method)] for method in methods}
-    row["rectifiers"] = runs["guided-backprop"][0].rectifiers if "guided-backprop" in runs else None
     try:
         exact = {method: side.double(method) for method in methods}
     except Exception as error:
@@ -164,7 +163,7 @@ def compare(side, path, maps, row, file):
             runs[method] += side.otherwise(method)
             unsure[method] = side.disturbed(method)
         findings = [judged(m) for m in maps]
-    file["methods"] = sorted(file["methods"] + findings, key=lambda f: (bool(f.get("named")), f["method"]))
+    row["methods"] = sorted(row["methods"] + findings, key=lambda f: (bool(f.get("named")), f["method"]))
     for f in findings:
         for why, key in (("vanishes", "vanished"), ("ill", "ill")):
             if f.get(why):

@@ -84,7 +84,7 @@ class Watch(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if self.jitter and (func in RECTIFIERS or func in MAX_POOLS) and args[0].is_floating_point():
+        if self.jitter and (func in RECTIFIERS or func in MAX_POOLS) and args[0].is_floating_point() and args[0].numel():
             x, *rest = args
             wave = self.jitter * torch.randn(x.shape, generator=self.noise, dtype=x.dtype)
             size = x.detach().nan_to_num(posinf=0, neginf=0)

@@ -1,6 +1,5 @@
 """PARITY.md from rows."""
 
-import json
 import re
 from collections import Counter, defaultdict
 from importlib.metadata import version
@@ -14,7 +13,8 @@ whycam's maps of models with seeded random weights, against PyTorch autograd. Wr
     bench/parity/run
 
 which makes every model, exports it, explains it with the `whycam` binary and compares (`bench/parity/run --help`). Nothing here is
-typed by hand.
+typed by hand: it is written from the rows in [bench/parity/rows](bench/parity/rows), which that command adds to. (Those of commit 4bb6ad9
+were read back from the table as it was then: they lack the class and the seed.)
 
 - **Models** have the architectures' own initialisation, with everything that it leaves constant disturbed, and batch norms that centre
   and scale what they get, with scales about 0.35 and biases about 0 ± 1. (With scales of 1 and no biases, the gradients of random deep
@@ -40,15 +40,11 @@ typed by hand.
 MARK = {True: "pass", False: "**fail**"}
 
 
-def findings(row):
-    return [f for file in row.get("files", []) for f in file["methods"]]
-
-
 def passed(row):
     """Whether nothing in the row is wrong; a file that PyTorch cannot export is nobody's fault."""
     if "broken" in row or "vanished" in row:
         return False
-    return all(f.get("pass", False) for f in findings(row))
+    return all(f.get("pass", False) for f in row["methods"])
 
 
 def cause(f):
@@ -67,31 +63,20 @@ def cause(f):
 def summary(row):
     if "broken" in row:
         return "BROKEN " + row["broken"][:160]
-    told = []
-    for file in row.get("files", []):
-        if "no_export" in file:
-            told.append(f"{file['exporter']}: no export")
-            continue
-        wrong = [f for f in file["methods"] if not f.get("pass")]
-        text = f"{file['exporter']}: {len(file['methods']) - len(wrong)} good"
-        for f in wrong:
-            text += f"; {f['method'].split(':')[0]}{'*' if f.get('named') else ''} {cause(f)}"
-        told.append(text)
-    why = "".join(f" {k.upper()} {row[k]}" for k in ("vanished", "ill") if k in row)
-    return " | ".join(told) + why
+    if "no_export" in row:
+        return f"{row['exporter']}: no export"
+    wrong = [f for f in row["methods"] if not f.get("pass")]
+    told = f"{row['exporter']}: {len(row['methods']) - len(wrong)} good"
+    told += "".join(f"; {f['method'].split(':')[0]}{'*' if f.get('named') else ''} {cause(f)}" for f in wrong)
+    return told + "".join(f" {k.upper()} {row[k]}" for k in ("vanished", "ill") if k in row)
 
 
-def rows_of(folder):
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("*/*.json"))]
-
-
-def write(rows, path, zoo):
-    """`rows` has a folder per engine; `zoo` counts the files of every source."""
+def write(engines, path, zoo):
+    """`engines` has the rows of each; `zoo` counts the files of every source."""
     from . import measure
 
     names = ("torch", "torchvision", "timm", "onnx", "onnxscript", "onnxruntime", "numpy")
-    engines = {folder.name: rows_of(folder) for folder in sorted(rows.iterdir()) if folder.is_dir()}
-    ran = {file["engine"] for found in engines.values() for row in found for file in row.get("files", []) if "engine" in file}
+    ran = {row["engine"] for found in engines.values() for row in found if "engine" in row}
     versions = ", ".join([*(f"{n} {version(n)}" for n in names), *(f"whycam with {name}" for name in sorted(ran))])
     text = HEAD.format(
         layer=measure.LAYER_TOLERANCE, image=measure.IMAGE_TOLERANCE, twice=measure.TIMES_FLOAT32, noise=measure.NOISE,
@@ -118,9 +103,9 @@ def counts(found, zoo):
         source = row["source"]
         models[source] += 1
         whole[source] += passed(row)
-        absent[source] += sum("no_export" in file for file in row.get("files", []))
-        total[source] += len(findings(row))
-        good[source] += sum(bool(f.get("pass")) for f in findings(row))
+        absent[source] += "no_export" in row
+        total[source] += len(row["methods"])
+        good[source] += sum(bool(f.get("pass")) for f in row["methods"])
     lines = ["| | files | measured | wholly good | maps | good | | exports that PyTorch cannot make |", "|---|---|---|---|---|---|---|---|"]
     for s in zoo:
         share = f"{100 * good[s] / total[s]:.1f} %" if total[s] else "–"
@@ -133,20 +118,19 @@ def failures(found):
     by = defaultdict(set)
     absent = []
     for row in found:
-        name = f"{row['source']}/{row['model']}"
+        name = f"{row['source']}/{row['model']} ({row['exporter']})"
         if "broken" in row:
             by[row["broken"][:200]].add(name)
         if "vanished" in row:
             by["every seed's reference vanishes"].add(name)
-        for file in row.get("files", []):
-            if "no_export" in file:
-                absent.append(f"- {name}, {file['exporter']}: {file['no_export'][:200]}")
-            for f in file["methods"]:
-                if not f.get("pass") and not f.get("vanishes"):
-                    text = cause(f)
-                    if text.startswith("differs"):
-                        text = "hangs on rounding, at every seed" if f.get("ill") else "differs"
-                    by[text].add(f"{name} ({file['exporter']})")
+        if "no_export" in row:
+            absent.append(f"- {name}: {row['no_export']}")
+        for f in row["methods"]:
+            if not f.get("pass") and not f.get("vanishes"):
+                text = cause(f)
+                if text.startswith("differs"):
+                    text = "hangs on rounding, at every seed" if f.get("ill") else "differs"
+                by[text].add(name)
     lines = []
     if by:
         lines = ["What failed:", ""]
@@ -161,22 +145,21 @@ def table(found):
     for row in found:
         name = f"{row['source']}/{row['model']}"
         px = "×".join(map(str, dict.fromkeys(row["shape"][2:])))
+        made = f"{row['exporter']} {row.get('opset', '')}".strip()
         if "broken" in row:
-            lines.append(f"| {name} | {px} | | | | | | **fail**: {row['broken'][:80].replace('|', '/')} |")
-        for file in row.get("files", []):
-            made = f"{file['exporter']} {file.get('opset', '')}".strip()
-            if "no_export" in file:
-                lines.append(f"| {name} | {px} | {made} | | | | | no export |")
-            for f in file["methods"]:
-                where = f.get("module", f.get("layer") or "")
-                if "grid" in f:
-                    where += " " + "×".join(map(str, f["grid"]))
-                error = f"{f['error']:.1e}" if "error" in f else ""
-                wide = f"{f['error64']:.1e} ({f['torch64']:.1e})" if "error64" in f else ""
-                mark = MARK[bool(f.get("pass"))]
-                if f.get("ill"):
-                    mark = "hangs on rounding"
-                elif "cause" in f:
-                    mark += ": " + cause(f)[:80].replace("|", "/")
-                lines.append(f"| {name} | {px} | {made} | {f['method']} | {where} | {error} | {wide} | {mark} |")
+            lines.append(f"| {name} | {px} | {made} | | | | | **fail**: {row['broken'][:80].replace('|', '/')} |")
+        if "no_export" in row:
+            lines.append(f"| {name} | {px} | {made} | | | | | no export |")
+        for f in row["methods"]:
+            where = f.get("module", f.get("layer") or "")
+            if "grid" in f:
+                where += " " + "×".join(map(str, f["grid"]))
+            error = f"{f['error']:.1e}" if "error" in f else ""
+            wide = f"{f['error64']:.1e} ({f['torch64']:.1e})" if "error64" in f else ""
+            mark = MARK[bool(f.get("pass"))]
+            if f.get("ill"):
+                mark = "hangs on rounding"
+            elif "cause" in f:
+                mark += ": " + cause(f)[:80].replace("|", "/")
+            lines.append(f"| {name} | {px} | {made} | {f['method']} | {where} | {error} | {wide} | {mark} |")
     return "\n".join(lines) + "\n"

@@ -2,12 +2,11 @@
 
 Two-stage detectors, raw heads, image towers and recurrent classifiers with seeded random weights are exported by both exporters of
 PyTorch, asked for one number each, explained by the `whycam` binary, and compared with PyTorch autograd of the same number. Rows that
-are in target/parity/targets/rows are not measured again. Segmentation models and the raw heads of torchvision's detectors are rows
+are in bench/parity/rows/targets.jsonl are not measured again. Segmentation models and the raw heads of torchvision's detectors are rows
 of PARITY.md.
 """
 
 import argparse
-import json
 import os
 import time
 from collections import defaultdict
@@ -20,7 +19,8 @@ import torch
 from . import report, target_models
 from .__main__ import apart
 from .export import warm_up
-from .subject import ROOT
+from .rows import Rows
+from .subject import ROOT, version
 
 HEAD = """# Targets
 
@@ -47,40 +47,36 @@ class Choice:
 def main():
     p = argparse.ArgumentParser(prog="bench/parity/run targets", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--only", default="", metavar="TEXT", help="models whose name contains this")
-    p.add_argument("--again", choices=["failed", "all"], help="measure rows again that are there")
-    p.add_argument("--work", type=Path, default=ROOT / "target" / "parity" / "targets", help="where models and rows are [default: target/parity/targets]")
+    p.add_argument("--again", choices=["failed", "all"], help="measure rows that are there once more")
+    p.add_argument("--work", type=Path, default=ROOT / "target" / "parity" / "targets", help="where models are [default: target/parity/targets]")
     args = p.parse_args()
     library = Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime*")
     os.environ.setdefault("ORT_DYLIB_PATH", str(next(library, "")))
     args.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     warm_up(args.work)
-    rows, files = [], 0
+    rows, files, measured_by = Rows("targets"), 0, version()
     for entry, engine in target_models.entries(args.work):
         for exporter in entry.exporters:
             files += 1
-            path = args.work / "rows" / f"{entry.name.replace(' ', '-')}.{exporter}.json"
-            row = json.loads(path.read_text()) if path.exists() else None
+            row = rows.get(entry.source, entry.name, exporter)
             wanted = args.only in entry.name and (row is None or args.again == "all" or (args.again and not report.passed(row)))
             if wanted:
                 start = time.monotonic()
                 row = apart(entry, exporter, Choice(engine, args.work))
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(row | {"asked": engine}, indent=1) + "\n")
+                target = "similar:" + Path(row["target"]).name if "npy" in row.get("target", "") else row.get("target")
+                rows.put(row | {"target": target, "asked": engine, "whycam": measured_by, "seconds": round(time.monotonic() - start)})
                 print(f"{entry.name:40} {time.monotonic() - start:6.1f} s  {report.summary(row)}", flush=True)
-            if path.exists():
-                rows.append(json.loads(path.read_text()))
-    write(rows, files)
+    write(list(rows), files)
 
 
 def write(rows, files):
-    text = HEAD + f"{len(rows)} of {files} files are measured.\n\n"
+    text = HEAD + f"{len(rows)} of {files} files are measured. {report.measured_by(rows)}\n"
     by_engine = defaultdict(list)
     for row in rows:
-        target = row.get("target") or ""
-        by_engine[row["asked"]].append(row | {"model": f"{row['model']} `{Path(target).name if 'npy' in target else target}`"})
+        by_engine[row["asked"]].append(row | {"model": f"{row['model']} `{row.get('target', '')}`"})
     for engine, found in sorted(by_engine.items()):
-        maps = [f for row in found for f in report.findings(row)]
+        maps = [f for row in found for f in row["methods"]]
         good = sum(bool(f.get("pass")) for f in maps)
         text += f"## {engine}\n\n{good} of {len(maps)} maps of {len(found)} files are good.\n\n{report.failures(found)}\n{report.table(found)}\n"
     (ROOT / "bench" / "parity" / "TARGETS.md").write_text(text.rstrip() + "\n")

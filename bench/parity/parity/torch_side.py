@@ -23,7 +23,7 @@ class TorchSide:
             out = self.net(*self.tensors)
         self.finite = bool(first(out).isfinite().all())
         self.target, self.score = entry.ask(out)
-        self.calls = {}
+        self.calls, self.places = {}, None
 
     def export(self, exporter, path):
         export(self.net, self.tensors, exporter, path, self.entry.opset, list(self.inputs), list(self.entry.outputs) or None)
