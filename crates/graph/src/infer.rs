@@ -133,8 +133,26 @@ fn result_dtype(op: &Op, operands: &[Option<&Value>]) -> Told<Option<DType>> {
         Op::ConstantOfShape(Scalar::F32(_)) => Some(DType::F32),
         Op::ConstantOfShape(Scalar::I64(_)) => Some(DType::I64),
         Op::ConstantOfShape(Scalar::Bool(_)) => Some(DType::Bool),
-        Op::QuantizeLinear { to, .. } => Some(*to),
-        Op::DequantizeLinear { .. } | Op::Where => dtype(1),
+        Op::QuantizeLinear { to, .. } if to.is_float() || *to == DType::Bool => {
+            return Err(format!("levels of type {to}"));
+        }
+        Op::QuantizeLinear { to, .. } => {
+            if let Some(zero) = dtype(2).filter(|zero| zero != to) {
+                return Err(format!("a zero point of type {zero} for levels of type {to}"));
+            }
+            Some(*to)
+        }
+        Op::DequantizeLinear { .. } => match (dtype(0), dtype(1), dtype(2)) {
+            (Some(x), _, _) if x.is_float() || x == DType::Bool => {
+                return Err(format!("levels of type {x}"));
+            }
+            (_, Some(scale), _) if !scale.is_float() => return Err(format!("a scale of type {scale}")),
+            (Some(x), _, Some(zero)) if x != zero => {
+                return Err(format!("a zero point of type {zero} for levels of type {x}"));
+            }
+            _ => dtype(1),
+        },
+        Op::Where => dtype(1),
         Op::Composite(_) | Op::Opaque(_) => None,
         Op::Binary(_) | Op::PRelu | Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul | Op::Gemm(_) => {
             match (dtype(0), dtype(1)) {
@@ -150,13 +168,18 @@ fn result_shapes(op: &Op, operands: &[Option<&Value>], shapes: &[&Shape]) -> Tol
     let x = shapes.first().copied().cloned().unwrap_or_default();
     let one = |s: Shape| Ok(vec![s]);
     match op {
-        Op::Unary(_)
-        | Op::Cast(_)
-        | Op::Identity
-        | Op::Dropout
-        | Op::Lrn(_)
-        | Op::DequantizeLinear { .. }
-        | Op::QuantizeLinear { .. } => one(x),
+        Op::Unary(_) | Op::Cast(_) | Op::Identity | Op::Dropout | Op::Lrn(_) => one(x),
+        Op::DequantizeLinear { axis } | Op::QuantizeLinear { axis, .. } => {
+            let parameters = shapes.iter().skip(1).zip(["scales", "zero points"]);
+            let wrong = parameters.into_iter().find(|(shape, _)| {
+                let along = shape.rank() == 1 && x.0.get(*axis) == shape.0.first();
+                shape.elements() != Some(Dim::Fixed(1)) && !along
+            });
+            match wrong {
+                None => one(x),
+                Some((shape, what)) => Err(format!("{what} {shape} do not lie along axis {axis} of {x}")),
+            }
+        }
         Op::Softmax { axis } | Op::LogSoftmax { axis } => {
             within(*axis, x.rank())?;
             one(x)

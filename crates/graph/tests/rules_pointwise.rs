@@ -206,3 +206,61 @@ fn quantised_pairs_pass_signal_inside_the_clip_range() {
         assert_ne!(levels.data[1], levels.data[3], "the numbers reach several levels");
     }
 }
+
+/// The signal at levels is that of their number, `g·s`; a pair divides it by the scale again, along whichever axis scales lie.
+/// A range that follows the data cuts nothing off, not even at its ends.
+#[test]
+fn the_signal_at_levels_counts_in_levels() {
+    for axis in 0..2 {
+        for follows in [false, true] {
+            let mut net = Net::new(0);
+            let x = net.input("x", Array::new(&[2, 2], vec![-200.0, -0.5, 1.4, 200.0]));
+            let mut scale = net.values(&[2], &[0.5, 0.25]);
+            if follows {
+                // A scale that depends on the image, but not by way of what is explained.
+                let nothing = net.op(Op::Unary(UnaryFn::Hold), &[x]);
+                let nothing = net.b.sum(nothing, &[0, 1], false).unwrap();
+                let nothing = net.b.scale(nothing, 0.0).unwrap();
+                scale = net.b.add(scale, nothing).unwrap();
+            }
+            let zero = net.b.constant(Tensor::new(DType::U8, vec![2], vec![3, 3]).unwrap());
+            let q = net.op(Op::QuantizeLinear { axis, to: DType::U8 }, &[x, scale, zero]);
+            let y = net.op(Op::DequantizeLinear { axis }, &[q, scale, zero]);
+            let (graph, given) = net.finish(y);
+            let g = Array::new(&[2, 2], vec![1.0, 2.0, 3.0, 4.0]);
+            let sent = derived(&graph, y, &[q, x], ReluRule::Gradient, None).unwrap();
+            let sent = run_with(&sent, &given, &[("cotangent", &g)]);
+            let step = |i: usize| if [i / 2, i % 2][axis] == 0 { 0.5 } else { 0.25 };
+            let at_levels: Vec<f64> = (0..4).map(|i| g.data[i] * step(i)).collect();
+            assert_eq!(sent[0].data, at_levels, "axis {axis}");
+            let kept = if follows { [1.0, 2.0, 3.0, 4.0] } else { [0.0, 2.0, 3.0, 0.0] };
+            assert_eq!(sent[1].data, kept, "axis {axis} {follows}");
+        }
+    }
+}
+
+/// A cast of whole numbers to integers and back changes nothing, and passes the signal; that of other numbers cuts digits off.
+#[test]
+fn whole_numbers_pass_casts() {
+    for (whole, expected) in [(true, true), (false, false)] {
+        let mut net = Net::new(0);
+        let x = net.input("x", Array::new(&[3], vec![1.0, 2.0, 3.0]));
+        let one = net.values(&[], &[1.0]);
+        let q = net.op(Op::QuantizeLinear { axis: 0, to: DType::U8 }, &[x, one]);
+        let mut y = net.op(Op::Cast(DType::F32), &[q]);
+        if !whole {
+            y = net.b.scale(y, 0.5).unwrap();
+        }
+        y = net.b.mul(y, y).unwrap();
+        y = net.op(Op::Cast(DType::I32), &[y]);
+        y = net.op(Op::Cast(DType::F32), &[y]);
+        let (graph, given) = net.finish(y);
+        let sent = derived(&graph, y, &[x], ReluRule::Gradient, None);
+        assert_eq!(sent.is_ok(), expected, "{whole}");
+        if let Ok(sent) = sent {
+            let g = Array::new(&[3], vec![1.0, 1.0, 1.0]);
+            let sent = run_with(&sent, &given, &[("cotangent", &g)]).remove(0);
+            assert_eq!(sent.data, [2.0, 4.0, 6.0]);
+        }
+    }
+}

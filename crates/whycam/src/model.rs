@@ -7,7 +7,7 @@ mod open;
 use sha2::{Digest, Sha256};
 use whycam_graph::engine::ModelBytes;
 use whycam_graph::layer::{self, Score};
-use whycam_graph::{DType, Dim, Graph, Tensor, ValueId, onnx};
+use whycam_graph::{DType, Dim, Graph, Op, Tensor, ValueId, onnx};
 
 pub use about::{About, labels};
 #[cfg(feature = "embedded-model")]
@@ -16,6 +16,9 @@ pub use open::embedded_bytes;
 use crate::error::{Error, Result};
 use crate::image::{Photo, Placement};
 use crate::prep::{Layout, Prep};
+
+/// The operator that rounds values in the range of all of them.
+const DYNAMIC: &str = "DynamicQuantizeLinear";
 
 /// An ONNX vision model, ready to be explained.
 #[derive(Clone, Debug)]
@@ -193,7 +196,14 @@ impl Model {
 
     /// Whether weights or activations are stored as integers.
     pub fn is_quantised(&self) -> bool {
-        self.graph.nodes().any(|(_, n)| matches!(n.op, whycam_graph::Op::DequantizeLinear { .. }))
+        let levels = |op: &Op| matches!(op, Op::DequantizeLinear { .. }) || op.name() == DYNAMIC;
+        self.graph.nodes().any(|(_, n)| levels(&n.op))
+    }
+
+    /// Whether what the model makes of an image depends on the others in its batch: values are rounded in a range that is
+    /// that of the whole batch. Such a model is run on one image at a time.
+    pub(crate) fn mixes_images(&self) -> bool {
+        self.graph.nodes().any(|(_, n)| n.op.name() == DYNAMIC)
     }
 
     /// Prepares a photo.

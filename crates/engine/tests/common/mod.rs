@@ -55,28 +55,31 @@ pub fn nets() -> Vec<Net> {
 
 fn net(folder: PathBuf) -> Net {
     let info = fs::read_to_string(folder.join("info.json")).expect("info.json");
-    let mut arrays = HashMap::new();
     let files = ["numbers.npz"].into_iter().chain(MORE).map(|name| folder.join(name));
-    for file in files.filter(|file| file.is_file()) {
-        let mut npz = npyz::npz::NpzArchive::open(&file).expect("readable");
-        let names: Vec<String> = npz.array_names().map(str::to_owned).collect();
-        for name in names {
-            let npy = npz.by_name(&name).expect("readable").expect("listed");
-            let shape = npy.shape().iter().map(|&d| d as usize).collect();
-            let data = match npy.dtype().descr().as_str() {
-                "'<f4'" => npy.into_vec::<f32>().expect("f32").into_iter().map(f64::from).collect(),
-                "'<i4'" => npy.into_vec::<i32>().expect("i32").into_iter().map(f64::from).collect(),
-                _ => npy.into_vec::<f64>().expect("f64"),
-            };
-            arrays.insert(name, Array { shape, data });
-        }
-    }
+    let arrays = files.filter(|file| file.is_file()).flat_map(|file| arrays(&file)).collect();
     Net {
         name: folder.file_name().expect("a name").to_string_lossy().into_owned(),
         info: serde_json::from_str(&info).expect("sound JSON"),
         arrays,
         folder,
     }
+}
+
+/// The arrays of a file.
+pub fn arrays(file: &Path) -> HashMap<String, Array> {
+    let mut npz = npyz::npz::NpzArchive::open(file).expect("readable");
+    let names: Vec<String> = npz.array_names().map(str::to_owned).collect();
+    let array = |name: String| {
+        let npy = npz.by_name(&name).expect("readable").expect("listed");
+        let shape = npy.shape().iter().map(|&d| d as usize).collect();
+        let data = match npy.dtype().descr().as_str() {
+            "'<f4'" => npy.into_vec::<f32>().expect("f32").into_iter().map(f64::from).collect(),
+            "'<i4'" => npy.into_vec::<i32>().expect("i32").into_iter().map(f64::from).collect(),
+            _ => npy.into_vec::<f64>().expect("f64"),
+        };
+        (name, Array { shape, data })
+    };
+    names.into_iter().map(array).collect()
 }
 
 impl Net {

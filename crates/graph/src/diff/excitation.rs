@@ -92,7 +92,9 @@ impl Excitation {
                 let rises = is_constant(s.graph, node.input(1)?) && self.is_nonnegative(s, node.input(1)?);
                 if rises { Ok(vec![Some(g)]) } else { Err(no_rule(node)) }
             }
-            Op::Lrn(_) | Op::PRelu | Op::QuantizeLinear { .. } => Ok(vec![Some(g)]),
+            Op::Lrn(_) | Op::PRelu | Op::QuantizeLinear { .. } | Op::DequantizeLinear { .. } => {
+                Ok(vec![Some(g)])
+            }
             Op::Identity | Op::Dropout | Op::Cast(_) => {
                 let sent = rules::backward(s, node, arrived, wanted)?;
                 self.turn(s, &At { g: sent[0].unwrap_or(g), ..at }, 0, None)
@@ -103,7 +105,6 @@ impl Excitation {
             | Op::Binary(BinaryFn::Max | BinaryFn::Min)
             | Op::TopK { .. }
             | Op::Where
-            | Op::DequantizeLinear { .. }
             | Op::Reshape { .. }
             | Op::Flatten { .. }
             | Op::Squeeze { .. }

@@ -19,8 +19,8 @@ use std::collections::{HashMap, HashSet};
 
 use crate::emit::Emit;
 use crate::error::{Error, Result};
-use crate::graph::{Build, Graph, NodeId, ValueId};
-use crate::op::Op;
+use crate::graph::{Build, Graph, Node, NodeId, ValueId};
+use crate::op::{BinaryFn, Op, UnaryFn};
 use crate::shape::{Dim, Shape};
 use crate::tensor::{DType, Tensor};
 
@@ -161,14 +161,18 @@ impl Path {
     fn between(graph: &Graph, from: &[ValueId], to: ValueId) -> Path {
         let mut values: HashSet<ValueId> = from.iter().copied().collect();
         let mut forward = Vec::new();
+        let mut whole: HashSet<ValueId> = HashSet::new();
         for (id, node) in graph.nodes() {
+            if is_whole(graph, node, &whole) {
+                whole.extend(node.outputs.iter().flatten());
+            }
+            // What is held sends nothing back.
+            if matches!(node.op, Op::Unary(UnaryFn::Hold)) {
+                continue;
+            }
             if node.inputs.iter().flatten().any(|i| values.contains(i)) {
-                // Integers carry signal where they stand for real numbers: quantised ones, byte images.
-                let carries = |o: &&ValueId| {
-                    let dtype = graph.value(**o).dtype;
-                    let moved = node.op.is_layout() || matches!(node.op, Op::QuantizeLinear { .. });
-                    moved || dtype.is_none_or(DType::is_float)
-                };
+                let counts = carries_integers(node, &whole);
+                let carries = |o: &&ValueId| counts || graph.value(**o).dtype.is_none_or(DType::is_float);
                 let outputs: Vec<ValueId> = node.outputs.iter().flatten().filter(carries).copied().collect();
                 if !outputs.is_empty() {
                     values.extend(outputs);
@@ -188,6 +192,39 @@ impl Path {
         nodes.reverse();
         values.retain(|v| needed.contains(v));
         Path { values, nodes }
+    }
+}
+
+/// Whether integers that the node makes carry signal: those that stand for real numbers, as levels and cells of byte images
+/// do, moved or chosen, and whole numbers in another type. What a composite makes its body tells.
+fn carries_integers(node: &Node, whole: &HashSet<ValueId>) -> bool {
+    match &node.op {
+        Op::QuantizeLinear { .. }
+        | Op::Concat { .. }
+        | Op::Expand { .. }
+        | Op::Gather { .. }
+        | Op::Pad { .. }
+        | Op::Slice(_)
+        | Op::Split { .. }
+        | Op::Composite(_) => true,
+        // A cast of other numbers cuts digits off.
+        Op::Cast(_) => node.inputs.iter().flatten().all(|x| whole.contains(x)),
+        op => op.is_layout(),
+    }
+}
+
+/// Whether the node makes floats that are whole numbers by construction: integers, their sums and products.
+fn is_whole(graph: &Graph, node: &Node, whole: &HashSet<ValueId>) -> bool {
+    match node.op {
+        Op::Cast(to) if to.is_float() => node
+            .inputs
+            .iter()
+            .flatten()
+            .all(|&x| whole.contains(&x) || graph.value(x).dtype.is_some_and(|d| !d.is_float())),
+        Op::Binary(BinaryFn::Add | BinaryFn::Sub | BinaryFn::Mul) | Op::Conv(_) | Op::MatMul => {
+            node.inputs.iter().flatten().all(|x| whole.contains(x))
+        }
+        _ => false,
     }
 }
 

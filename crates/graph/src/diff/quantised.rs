@@ -1,11 +1,13 @@
 //! Rules of quantised values: a quantise–de-quantise pair is straight through inside its clip range.
 
 use super::Sweep;
-use super::pointwise::{Derivative, inside, relu};
+use super::pointwise::{Derivative, along, inside, relu};
 use crate::emit::Emit;
 use crate::error::Result;
 use crate::graph::{Graph, Node, ValueId};
+use crate::layer::is_constant;
 use crate::op::{BinaryFn, Op};
+use crate::shape::{Dim, Shape};
 use crate::tensor::DType;
 
 /// The least and the largest level of a narrow integer type.
@@ -44,15 +46,40 @@ pub(super) fn is_relu(graph: &Graph, node: &Node) -> bool {
     linear && levels(*to).is_some_and(cut)
 }
 
-/// The signal at the integer is kept in units of the de-quantised value, so that a pair passes it
-/// on unchanged, and de-quantising alone does nothing.
-pub(super) fn quantize(s: &mut Sweep<'_>, node: &Node, g: ValueId) -> Result<ValueId> {
+/// The signal at levels is that of their number: a step of the levels is `scale` of the value, so what passes a pair of
+/// quantising and de-quantising is divided by the scale, and multiplied by it again. Rounding is passed as if it were not
+/// there. Levels at an end of a range that is constant are cut off; a range that follows the data cuts nothing off.
+pub(super) fn quantize(s: &mut Sweep<'_>, node: &Node, axis: usize, g: ValueId) -> Result<ValueId> {
     let q = node.outputs.first().copied().flatten().unwrap_or(node.input(0)?);
-    let Some((least, most)) = levels(s.dtype(q)) else { return Ok(g) };
-    let level = s.emit(Op::Cast(DType::F32), &[q])?;
-    match inside(s, level, least, most)? {
-        Some(open) if is_relu(s.graph, node) => relu(s, g, Derivative::Where(open)),
-        Some(open) => s.keep_where(open, g),
-        None => Ok(g),
+    let kept = match levels(s.dtype(q)).filter(|_| is_constant(s.graph, node.inputs[1].unwrap_or(q))) {
+        Some((least, most)) => {
+            let level = s.emit(Op::Cast(DType::F32), &[q])?;
+            match inside(s, level, least, most)? {
+                Some(open) if is_relu(s.graph, node) => relu(s, g, Derivative::Where(open))?,
+                Some(open) => s.keep_where(open, g)?,
+                None => g,
+            }
+        }
+        None => g,
+    };
+    let scale = scale(s, node, axis, g)?;
+    s.div(kept, scale)
+}
+
+/// The signal times the scale.
+pub(super) fn dequantize(s: &mut Sweep<'_>, node: &Node, axis: usize, g: ValueId) -> Result<ValueId> {
+    let scale = scale(s, node, axis, g)?;
+    s.mul(g, scale)
+}
+
+/// The scale, of the signal's type, shaped to broadcast with the value.
+fn scale(s: &mut Sweep<'_>, node: &Node, axis: usize, g: ValueId) -> Result<ValueId> {
+    let (x, scale) = (node.input(0)?, node.input(1)?);
+    let to = s.dtype(g);
+    let scale = s.cast(scale, to)?;
+    if s.shape(scale)?.elements() == Some(Dim::Fixed(1)) {
+        return s.reshape(scale, Shape(Vec::new()));
     }
+    let rank = s.shape(x)?.rank();
+    along(s, scale, axis, rank)
 }

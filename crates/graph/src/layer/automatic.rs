@@ -106,6 +106,11 @@ pub(super) fn is_learned(graph: &Graph, node: &Node) -> bool {
     match node.op {
         Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) => true,
         Op::MatMul => node.inputs.iter().flatten().any(|&i| is_constant(graph, i)),
+        // What multiplies operands, of which one is a constant, with each other.
+        Op::Composite(ref c) => {
+            c.body.nodes().any(|(_, n)| matches!(n.op, Op::Conv(_) | Op::Gemm(_) | Op::MatMul))
+                && node.inputs.iter().flatten().any(|&i| is_constant(graph, i))
+        }
         _ => false,
     }
 }

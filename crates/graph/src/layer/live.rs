@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use super::spread::{Spread, taken};
 use super::trace::Trace;
 use crate::graph::{Graph, Node, NodeId, ValueId};
-use crate::op::{Gemm, Op, PadMode};
+use crate::op::{Gemm, Op, PadMode, UnaryFn};
 
 type Mask = Spread<bool>;
 
@@ -123,6 +123,9 @@ impl<'a> Live<'a> {
         let result = self.trace.dims(output)?;
         (mask.dims() == result).then_some(())?;
         match &node.op {
+            Op::Shape { .. } | Op::ArgMax { .. } | Op::Unary(UnaryFn::Hold) => {
+                Some(Spread::all(&dims, false))
+            }
             Op::Unary(_)
             | Op::Binary(_)
             | Op::Compare(_)
@@ -176,7 +179,6 @@ impl<'a> Live<'a> {
                 mask.reshape(&flat)?.put(*axis, dims[*axis], &indices, false, or)
             }
             Op::Composite(c) => self.through(node, &c.body, i),
-            Op::Shape { .. } | Op::ArgMax { .. } => Some(Spread::all(&dims, false)),
             Op::Conv(_)
             | Op::ConvTranspose(_)
             | Op::BatchNorm { .. }

@@ -93,6 +93,7 @@ impl<'m> Explainer<'m> {
             perturbations => Some(Perturber::new(model, engine, targets.len(), perturbations)?),
         };
         let Question { fuse, align, batch, .. } = *question;
+        let batch = if model.mixes_images() { 1 } else { batch };
         Ok(Explainer {
             model: aimed,
             derived,
@@ -156,7 +157,7 @@ impl<'m> Explainer<'m> {
     }
 
     /// How many images are worth giving to [`Explainer::explain_batch`] at once: [`Question::batch`], or the model's own
-    /// batch; one where a method fills its runs with copies of a single image.
+    /// batch; one where a method fills its runs with copies of a single image, or the model rounds in the range of a batch.
     pub fn batch(&self) -> usize {
         let fills =
             |asked: &Asked| asked.method.is_smoothed() || !matches!(asked.how, How::Formula(Some(_), _));

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use super::attributes::Attributes;
 use super::limits::Spent;
 use super::size;
-use crate::emit::Emit;
 use crate::error::Error;
 use crate::graph::{Build, Graph, Value, ValueId};
 use crate::infer::infer;
@@ -75,7 +74,7 @@ pub(super) fn place(node: &NodeProto) -> String {
 pub(super) struct Cx<'a> {
     pub build: &'a mut Build,
     pub attributes: Attributes<'a>,
-    pub inputs: &'a [Option<ValueId>],
+    pub inputs: Vec<Option<ValueId>>,
     /// How many results the node lists.
     pub outputs: usize,
     /// How many of them there are up to the last that is used.
@@ -88,7 +87,19 @@ pub(super) struct Cx<'a> {
 impl Cx<'_> {
     /// The op on all of the node's operands.
     pub fn plain(&self, op: Op) -> Told<Form> {
-        Ok(Form::Op(op, self.inputs.to_vec()))
+        Ok(Form::Op(op, self.inputs.clone()))
+    }
+
+    /// What a form makes of other operands than the node's own.
+    pub fn of(
+        &mut self,
+        operands: Vec<Option<ValueId>>,
+        form: impl FnOnce(&mut Self) -> Told<Form>,
+    ) -> Told<Form> {
+        let own = std::mem::replace(&mut self.inputs, operands);
+        let made = form(self);
+        self.inputs = own;
+        made
     }
 
     /// The op on the first operand alone; the others were attributes in disguise.
@@ -98,11 +109,15 @@ impl Cx<'_> {
 
     /// Adds a node before the one that makes the results.
     pub fn emit(&mut self, op: Op, inputs: &[ValueId]) -> Told<ValueId> {
-        let operands: Vec<_> = inputs.iter().copied().map(Some).collect();
-        if let Some(reason) = beyond_batch(self.build.graph(), &op, &operands) {
+        self.emit_some(op, &inputs.iter().copied().map(Some).collect::<Vec<_>>())
+    }
+
+    /// As [`Cx::emit`], for an op that may lack operands.
+    pub fn emit_some(&mut self, op: Op, operands: &[Option<ValueId>]) -> Told<ValueId> {
+        if let Some(reason) = beyond_batch(self.build.graph(), &op, operands) {
             return not_modelled(reason);
         }
-        let id = self.build.emit(op, inputs)?;
+        let id = self.build.nodes(op, operands)?[0];
         self.spent.check(self.build.graph(), id)?;
         Ok(id)
     }

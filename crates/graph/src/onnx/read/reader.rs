@@ -183,7 +183,29 @@ impl<'a> Reader<'a> {
             );
         }
         self.build.header_mut().functions = functions;
+        self.name_dequantised();
         Ok(crate::pass::prune(&self.build.finish(outputs)))
+    }
+
+    /// Calls what was de-quantised in operators on levels as onnxruntime calls it where nodes of their own do that.
+    fn name_dequantised(&mut self) {
+        let graph = self.build.graph();
+        let names: Vec<(ValueId, String)> = graph
+            .nodes()
+            .filter(|(_, node)| matches!(node.op, Op::DequantizeLinear { .. }) && node.name.is_empty())
+            .filter_map(|(_, node)| {
+                let (q, x) =
+                    (node.inputs.first().copied().flatten()?, node.outputs.first().copied().flatten()?);
+                let levels = graph.value(q);
+                let real = levels.name.strip_suffix("_quantized").unwrap_or(&levels.name);
+                let made = graph.value(x).name.starts_with("whycam/") && levels.producer.is_some();
+                made.then(|| (x, format!("{real}_DequantizeLinear_Output")))
+            })
+            .collect();
+        for (id, name) in names {
+            // Where the file has a value of that name, the one that was made up will do.
+            let _ = self.build.rename(id, &name);
+        }
     }
 
     /// The integers of a value, where they are known.
@@ -220,7 +242,7 @@ impl<'a> Reader<'a> {
         let mut cx = Cx {
             build: &mut self.build,
             attributes: Attributes::new(node)?,
-            inputs,
+            inputs: inputs.to_vec(),
             outputs: node.output.len(),
             used: node.output.iter().rposition(|o| self.used.contains(o)).map_or(0, |last| last + 1),
             opset: item.opset,

@@ -3,6 +3,7 @@
 mod activation;
 mod attention;
 mod conv;
+mod dynamic;
 mod einsum;
 mod index;
 mod layout;
@@ -10,6 +11,7 @@ mod norm;
 mod pick;
 mod pointwise;
 mod pool;
+mod quantised;
 mod recurrent;
 mod reduce;
 mod regions;
@@ -29,7 +31,10 @@ pub(super) const MICROSOFT: &str = "com.microsoft";
 /// The form of an operator.
 pub(super) fn form(domain: &str, op_type: &str, cx: &mut Cx) -> Told<Form> {
     if domain == MICROSOFT {
-        return Err(Refusal::Unknown);
+        return quantised::contributed(op_type, cx);
+    }
+    if let Some(form) = quantised::on_levels(op_type, cx) {
+        return form;
     }
     match op_type {
         "Identity" => cx.plain(Op::Identity),
@@ -84,8 +89,13 @@ pub(super) fn form(domain: &str, op_type: &str, cx: &mut Cx) -> Told<Form> {
         "Shape" => values::shape(cx),
         "Size" => values::size(cx),
         "Dropout" => values::dropout(cx),
-        "DequantizeLinear" => values::dequantize(cx),
-        "QuantizeLinear" => values::quantize(cx),
+        "DequantizeLinear" => quantised::dequantize(cx),
+        "QuantizeLinear" => quantised::quantize(cx),
+        "QLinearConv" => quantised::conv(cx),
+        "QLinearMatMul" => quantised::matmul(cx),
+        "DynamicQuantizeLinear" => dynamic::dynamic_quantize(cx),
+        "ConvInteger" => dynamic::conv_integer(cx),
+        "MatMulInteger" => dynamic::matmul_integer(cx),
         "Conv" => conv::conv(cx),
         "ConvTranspose" => conv::conv_transpose(cx),
         "Gemm" => conv::gemm(cx),

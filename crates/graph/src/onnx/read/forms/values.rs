@@ -1,4 +1,4 @@
-//! Constants, types, shapes as values, and quantisation.
+//! Constants, types, and shapes as values.
 
 use crate::emit::Emit;
 use crate::onnx::dtype;
@@ -153,47 +153,5 @@ pub(super) fn dropout(cx: &mut Cx) -> Told<Form> {
     match cx.scalar(2, "training mode")? {
         None | Some(0.0) => cx.on_first(Op::Dropout),
         Some(_) => not_modelled("it is in training mode"),
-    }
-}
-
-pub(super) fn dequantize(cx: &mut Cx) -> Told<Form> {
-    let axis = quantized_axis(cx)?;
-    if cx.opset >= 23 && cx.attributes.int("output_dtype")?.unwrap_or(0) != 0 {
-        return not_modelled("it states the type of its result");
-    }
-    cx.plain(Op::DequantizeLinear { axis })
-}
-
-pub(super) fn quantize(cx: &mut Cx) -> Told<Form> {
-    let axis = quantized_axis(cx)?;
-    if cx.opset >= 19 {
-        // Only for float8.
-        cx.attributes.int("saturate")?;
-    }
-    if cx.opset >= 23 && cx.attributes.int("precision")?.unwrap_or(0) != 0 {
-        return not_modelled("it states the precision of its arithmetic");
-    }
-    let stated = if cx.opset >= 21 { cx.attributes.int("output_dtype")?.unwrap_or(0) } else { 0 };
-    let to = match (cx.input(2), stated) {
-        (Some(_), _) => cx.dtype(2)?,
-        (None, 0) => Some(DType::U8),
-        (None, stated) => i32::try_from(stated).ok().and_then(dtype::from_number),
-    };
-    match to {
-        Some(to) => cx.plain(Op::QuantizeLinear { axis, to }),
-        None => not_modelled("it makes elements of a type that whycam does not know"),
-    }
-}
-
-/// The axis that scales lie along; 0 where there is but one scale.
-fn quantized_axis(cx: &Cx) -> Told<usize> {
-    if cx.opset >= 21 && cx.attributes.int("block_size")?.unwrap_or(0) != 0 {
-        return not_modelled("its scales are in blocks");
-    }
-    let axis = if cx.opset >= 13 { cx.attributes.int("axis")?.unwrap_or(1) } else { 1 };
-    let scales = cx.shape(1)?;
-    match scales.elements().and_then(|n| n.fixed()) {
-        Some(1) => Ok(0),
-        _ => cx.axis(axis, cx.rank(0)?),
     }
 }
