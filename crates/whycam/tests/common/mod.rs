@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "every test file uses a part")]
 
 pub mod compiled;
+pub mod formulas;
+pub mod twin;
 
 use whycam::engine::{ENGINES, EngineOptions, engine};
 use whycam::graph::op::{Conv, Gemm, UnaryFn, Window};
