@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use whycam::engine::{Device, ENGINES};
-use whycam::image::{Align, Colormap, OverlayStyle};
+use whycam::image::{Align, Colormap};
 use whycam::prep::{PRESETS, Prep};
 use whycam::{Fuse, METHODS, Method, TARGETS, Target};
 
@@ -132,11 +132,11 @@ pub struct Explain {
     #[arg(long, value_name = "DEVICE", help_heading = "Model", default_value_t = Device::Cpu, value_parser = devices())]
     pub device: Device,
     /// Threads [default: as many as the machine runs at once].
-    #[arg(long, value_name = "N", help_heading = "Model")]
+    #[arg(long, value_name = "N", help_heading = "Model", value_parser = count)]
     pub threads: Option<NonZeroUsize>,
     /// Most images that are run at once: different ones, or copies of one for methods that need many; more take more memory
     /// [default: 8, fewer for a model's image of more than 384×384].
-    #[arg(long, value_name = "N", help_heading = "Model")]
+    #[arg(long, value_name = "N", help_heading = "Model", value_parser = count)]
     pub batch: Option<NonZeroUsize>,
 
     // Targets are written with brackets, which rustdoc would take for links: help has them from the list.
@@ -176,9 +176,9 @@ pub struct Explain {
     /// The colours of a map [default: jet; coolwarm for maps that are signed by nature].
     #[arg(long, value_name = "NAME", help_heading = "Pictures", value_parser = Offered::<Colormap>::new(colormaps))]
     pub colormap: Option<Colormap>,
-    /// From 0, the photo alone, to 1, the colours alone.
-    #[arg(long, value_name = "0..1", help_heading = "Pictures", default_value_t = OverlayStyle::default().opacity, value_parser = opacity)]
-    pub opacity: f32,
+    /// From 0, the photo alone, to 1, the colours alone [default: 0.5; 0.75 with colours for signed maps].
+    #[arg(long, value_name = "0..1", help_heading = "Pictures", value_parser = opacity)]
+    pub opacity: Option<f32>,
 
     /// Where files are written.
     #[arg(long, value_name = "DIR", help_heading = "Output", default_value = "whycam-out")]
@@ -322,13 +322,22 @@ pub struct Methods {
 /// Height and width.
 pub type Size = [usize; 2];
 
+/// Most threads, images at once, and pixels along a side of the model's image.
+const MOST: usize = 16_384;
+
+fn count(text: &str) -> Result<NonZeroUsize, String> {
+    match text.parse() {
+        Ok(count) if count <= NonZeroUsize::MIN.saturating_add(MOST - 1) => Ok(count),
+        _ => Err(format!("it is no such number\nhint: give a whole number from 1 to {MOST}")),
+    }
+}
+
 fn size(text: &str) -> Result<Size, String> {
-    let side =
-        |text: &str| match text.parse() {
-            Ok(side) if side > 0 => Ok(side),
-            _ => Err("it is no size\nhint: a size is HEIGHTxWIDTH, or one number for both: 192x256, 224"
-                .to_owned()),
-        };
+    let hint = "a size is HEIGHTxWIDTH, or one number for both: 192x256, 224";
+    let side = |text: &str| match text.parse() {
+        Ok(side) if (1..=MOST).contains(&side) => Ok(side),
+        _ => Err(format!("it is no size from 1 to {MOST}\nhint: {hint}")),
+    };
     let (height, width) = text.split_once(['x', '×']).unwrap_or((text, text));
     Ok([side(height)?, side(width)?])
 }

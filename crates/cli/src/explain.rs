@@ -5,7 +5,7 @@ mod read;
 mod stages;
 mod write;
 
-use std::fs::{self, File};
+use std::fs;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::console::Console;
 use crate::fail::Fail;
 use crate::further;
 use crate::inputs;
-use crate::out::{Place, Show};
+use crate::out::{self, Place, Show};
 use crate::record::{self, EngineFacts, Facts, InputFacts, ModelFacts, hex};
 use crate::targets;
 
@@ -76,6 +76,7 @@ pub fn run(args: &Explain) -> Result<ExitCode, Fail> {
         device: args.device.name(),
         threads,
     };
+    out::ready(&args.out).map_err(Fail::into_usage)?;
     announce(&console, args, model, &facts, &explainer);
 
     let (inputs, missing) = inputs::find(&args.inputs, &args.out);
@@ -177,7 +178,7 @@ fn model(args: &Explain) -> Result<Model, Fail> {
     match &args.model {
         None => Ok(Model::embedded_with(options)?),
         Some(path) => {
-            File::open(path).map_err(|e| Fail::read(path, &e).into_usage())?;
+            Fail::unless_readable(path)?;
             Model::open_with(path, options).map_err(|e| Fail::from(e).at(path.display()))
         }
     }

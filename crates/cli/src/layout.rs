@@ -47,22 +47,30 @@ fn is_same_but_layer(a: &Map, b: &Map) -> bool {
 
 /// A map on the sheet.
 fn panel(map: &Map, picture: RgbImage) -> Panel {
-    let caption = vec![
+    let caption = [
         named(map),
         format!("{}, score {:.2}", map.method, map.score),
-        format!("{} {}", shape(map), map.legend.unwrap_or(place(map))),
+        format!("{} {}", shape(map), place(map)),
     ];
-    Panel { picture, caption, warning: warning(map) }
+    Panel { picture, caption: caption.into_iter().chain(legend(map)).collect(), warning: warning(map) }
 }
 
 /// A map where the layers are what differs.
 fn panel_of_layer(map: &Map, picture: RgbImage) -> Panel {
-    let sees = map.receptive_field.map_or(String::new(), |sees| format!(", {sees}"));
-    let caption = [place(map).to_owned(), format!("{}{sees}", shape(map))].into_iter();
+    let sees = map.receptive_field.map(|sees| sees.to_string());
+    let caption = [place(map).to_owned(), shape(map)].into_iter().chain(sees);
     let noted = || map.notes.iter().find(|note| note.advice().is_some()).map(|note| note.code());
     let code = map.verdict.advice().map(|_| map.verdict.code()).or_else(noted);
     let warning = code.map(|code| code.replace('-', " "));
-    Panel { picture, caption: caption.chain(map.legend.map(str::to_owned)).collect(), warning }
+    Panel { picture, caption: caption.chain(legend(map)).collect(), warning }
+}
+
+/// What the colours of a signed map mean. Every map has its own scale, so how far it reaches is told.
+fn legend(map: &Map) -> Option<String> {
+    let reach = map.min.abs().max(map.max.abs());
+    let plain = reach == 0.0 || (0.1..1e5).contains(&reach);
+    let number = |v: f32| if plain { format!("{v:.2}") } else { format!("{v:.1e}") };
+    map.legend.map(|legend| format!("{} to {}, {legend}", number(map.min), number(map.max)))
 }
 
 /// The layer as people call it: by its module, where the model tells.

@@ -30,8 +30,8 @@ pub struct Place<'a> {
 pub struct Show {
     /// Colours, where they are not left to the map.
     pub colormap: Option<Colormap>,
-    /// How much of the photo they hide.
-    pub opacity: f32,
+    /// How much of the photo they hide, where it is not left to the colours.
+    pub opacity: Option<f32>,
     /// How maps are enlarged.
     pub align: Align,
     /// Whether pictures are written.
@@ -138,7 +138,8 @@ impl Place<'_> {
         let mut shown = None;
         if show.pictures {
             let colormap = show.colormap.unwrap_or(map.style().colormap);
-            let style = OverlayStyle { colormap, opacity: show.opacity, align: show.align };
+            let style = OverlayStyle::of(colormap, show.align);
+            let style = OverlayStyle { opacity: show.opacity.unwrap_or(style.opacity), ..style };
             let picture = map.render(image, &style)?;
             let overlay = files.overlay.insert(format!("{name}.png"));
             save(&self.path(overlay), &encode_png(&picture)?)?;
@@ -173,6 +174,14 @@ pub fn save(path: &Path, bytes: &[u8]) -> Result<(), Fail> {
         file.persist(path).map_err(|e| e.error)
     };
     write().map(drop).map_err(|e| Fail::write(path, &e))
+}
+
+/// Makes the folder that files are written to, and a file in it for a moment: who cannot write there learns it before any work.
+///
+/// # Errors
+/// When that fails.
+pub fn ready(folder: &Path) -> Result<(), Fail> {
+    fs::create_dir_all(folder).and_then(|()| fresh(folder)).map(drop).map_err(|e| Fail::write(folder, &e))
 }
 
 /// A temporary file with the permissions of an ordinary new one.

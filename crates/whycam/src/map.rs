@@ -124,7 +124,7 @@ impl Map {
     /// them.
     pub fn style(&self) -> OverlayStyle {
         let colormap = if self.legend.is_some() { Colormap::CoolWarm } else { Colormap::default() };
-        OverlayStyle { colormap, align: self.align, ..OverlayStyle::default() }
+        OverlayStyle::of(colormap, self.align)
     }
 
     /// Where the map lies.

@@ -58,6 +58,9 @@ fn cam_is_z_times_grad_cam_and_its_mean_is_the_score() {
                     let z = cam.values.len() as f64;
                     let largest = cam.values.iter().fold(0.0_f64, |m, &v| m.max(f64::from(v).abs()));
                     assert!(largest > 0.0, "{name}: the test tells something");
+                    // What is signed has colours for both signs.
+                    let legends = [cam, signed, grad_cam, rectified].map(|map| map.legend.is_some());
+                    assert_eq!(legends, [true, true, false, false], "{name}");
                     for (a, b) in [(cam, signed), (rectified, grad_cam)] {
                         for (&a, &b) in a.values.iter().zip(&b.values) {
                             // float32 sums over some dozen channels

@@ -30,6 +30,7 @@ fn a_probability_is_read_one_stage_below_the_layer_of_grad_cam() {
     for name in ["alexnet", "vgg16", "googlenet", "resnet18", "resnet50", "squeezenet"] {
         let maps = ask(&net(name), &["grad-cam", "mwp", "c-mwp:relu=off"], Layers::Auto).expect(name);
         let [grad_cam, mwp, contrast] = &maps[..] else { panic!("{name}: {} maps", maps.len()) };
+        assert_eq!([grad_cam, mwp, contrast].map(|m| m.legend.is_some()), [false, false, true], "{name}");
         assert!(mwp.values.len() > grad_cam.values.len(), "{name}: {:?}", mwp.shape);
         assert_eq!((&mwp.layer, &mwp.shape), (&contrast.layer, &contrast.shape), "{name}");
         // 1e-5: float32 sums of some thousand shares

@@ -85,6 +85,15 @@ fn a_fused_map_is_the_mean_or_the_greatest_of_scaled_maps() {
     }
 }
 
+/// What tells a fused map from others of an image is its layer: lists that differ in the middle alone have two names.
+#[test]
+fn different_lists_have_different_names() {
+    let names = [["relu1", "pool", "layer"], ["relu1", "conv2", "layer"], ["relu1", "pool", "layer"]]
+        .map(|layers| maps(&["grad-cam"], &layers, Some(Fuse::Mean)).expect("maps").remove(0).layer);
+    assert!(names[0].starts_with("mean of 3, relu1 to layer ("), "{names:?}");
+    assert!(names[0] != names[1] && names[0] == names[2], "{names:?}");
+}
+
 /// A layer whose map locates nothing takes no part, and is told.
 #[test]
 fn a_layer_without_a_map_is_told() {

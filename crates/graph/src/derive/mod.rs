@@ -73,6 +73,13 @@ impl Formula {
         self.recipes().iter().any(|r| r.reduce.relu)
     }
 
+    /// Whether cells of a layer's map speak for and against the score by their signs: it is a sum over channels without a
+    /// ReLU, and no probability that is shared out.
+    pub fn is_signed(&self) -> bool {
+        let shares = diff::LinearRule::Excitation { contrastive: false };
+        matches!(self, Formula::Single(r) if r.reduce.sum && !r.reduce.relu && r.rules.linear != shares)
+    }
+
     /// Whether linear nodes share out a probability instead of sending their gradient.
     pub fn is_excitation(&self) -> bool {
         self.recipes().iter().any(|r| r.rules.linear != diff::LinearRule::Gradient)

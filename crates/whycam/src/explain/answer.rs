@@ -85,10 +85,7 @@ impl Explainer<'_> {
                     verdict,
                     relu_rule: self.relu_rule(asked).filter(|_| single),
                     notes,
-                    legend: match asked.how {
-                        How::Perturbation(perturbation, _) if single => perturbation.legend,
-                        _ => None,
-                    },
+                    legend: asked.legend().filter(|_| single),
                     resize: self.align.name(),
                     shape,
                     values,

@@ -1,5 +1,6 @@
 //! What is asked: methods at layers, and which maps the answer makes of them.
 
+use sha2::{Digest, Sha256};
 use whycam_graph::derive::Formula;
 use whycam_graph::op::Coordinates;
 use whycam_graph::{ValueId, layer};
@@ -38,6 +39,16 @@ impl Asked {
         }
         Verdict::of(values, *range, *rectified)
     }
+
+    /// What the colours of a signed map mean; `None` for maps whose cells are not negative by nature.
+    pub fn legend(&self) -> Option<&'static str> {
+        match self.how {
+            How::Formula(_, formula) | How::Ensemble(_, formula) => {
+                formula.is_signed().then_some("blue: below zero")
+            }
+            How::Perturbation(perturbation, _) => perturbation.legend,
+        }
+    }
 }
 
 /// A map of the answer: that of a method at one layer, or at several, fused.
@@ -65,7 +76,7 @@ impl Shown {
         }
         let Some(fuse) = fuse else { return Ok(shown) };
         for Shown { of, layer } in &mut shown {
-            let (first, last) = (&asked[of[0]], &asked[of[of.len() - 1]]);
+            let first = &asked[of[0]];
             if first.method.info().space == Space::LayerAndImage {
                 return Err(Error::ask(
                     format!("{} has a map of the image at every layer, and those are not fused", first.name),
@@ -80,11 +91,24 @@ impl Shown {
                     ));
                 }
                 1 => {}
-                count => *layer = format!("{fuse} of {count}, {} to {}", first.layer, last.layer),
+                _ => *layer = in_short(fuse, of.iter().map(|&index| asked[index].layer.as_str())),
             }
         }
         Ok(shown)
     }
+}
+
+/// Two layers or more by their number, the first and the last; where some lie between, by a digest of them all too, so that
+/// different lists have different names.
+fn in_short<'a>(fuse: Fuse, layers: impl Iterator<Item = &'a str>) -> String {
+    let layers: Vec<&str> = layers.collect();
+    let [first, between @ .., last] = &layers[..] else { return layers.concat() };
+    let digest = Sha256::digest(layers.join("\n"));
+    let which = match between {
+        [] => String::new(),
+        _ => format!(" ({})", digest[..4].iter().map(|b| format!("{b:02x}")).collect::<String>()),
+    };
+    format!("{fuse} of {}, {first} to {last}{which}", layers.len())
 }
 
 /// How a map comes about.

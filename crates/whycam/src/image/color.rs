@@ -117,6 +117,12 @@ impl Colormap {
         self.entry().diverging
     }
 
+    /// How much of the photo it hides when nobody says otherwise: half, and three quarters of it where small values are pale and
+    /// would only bleach the photo.
+    pub fn opacity(self) -> f32 {
+        if self.is_diverging() { 0.75 } else { 0.5 }
+    }
+
     /// The 8-bit RGB colour of `t`, clamped to 0..=1 and rounded to 1/1020; [`NOT_A_NUMBER`] for NaN.
     pub fn at(self, t: f32) -> [u8; 3] {
         let step = (t.clamp(0.0, 1.0) * f32::from(STEPS)).round();

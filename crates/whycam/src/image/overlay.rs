@@ -21,7 +21,14 @@ pub struct OverlayStyle {
 
 impl Default for OverlayStyle {
     fn default() -> OverlayStyle {
-        OverlayStyle { colormap: Colormap::Jet, opacity: 0.5, align: Align::HalfPixel }
+        OverlayStyle::of(Colormap::Jet, Align::HalfPixel)
+    }
+}
+
+impl OverlayStyle {
+    /// Those colours at their usual opacity.
+    pub fn of(colormap: Colormap, align: Align) -> OverlayStyle {
+        OverlayStyle { colormap, opacity: colormap.opacity(), align }
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) const METHOD: MethodInfo = MethodInfo {
     about: "what the image and all biases contribute to the class score",
     paper: "Srinivas & Fleuret 2019, arXiv 1905.00780",
     needs: "gradients",
-    space: Space::Image,
+    space: Space::Pixels,
     options: &[],
     kind: Kind::Gradient(|ask, _| Formula::FullGradient { image: ask.image, enlarge: ask.enlarge }),
 };
