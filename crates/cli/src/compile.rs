@@ -30,9 +30,10 @@ pub fn run(args: &args::Compile) -> Result<ExitCode, Fail> {
         prep: args.prep.clone().flatten(),
         labels: labels.transpose()?,
     };
-    let (bytes, about) = Model::read(&args.model).map_err(Fail::from)?;
-    let model =
-        Model::with_about(&bytes, options, about).map_err(|e| Fail::from(e).at(args.model.display()))?;
+    let at = |e: whycam::Error| Fail::from(e).at(args.model.display());
+    Fail::unless_readable(&args.model)?;
+    let (bytes, about) = Model::read(&args.model).map_err(at)?;
+    let model = Model::with_about(&bytes, options, about).map_err(at)?;
     let compiled = compile(
         &model,
         &bytes,

@@ -1,6 +1,7 @@
 //! Why a command ends early, or an input fails.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -40,6 +41,14 @@ impl Fail {
     pub fn write(path: &Path, error: &io::Error) -> Fail {
         let what = format!("cannot write {}: {error}", path.display());
         Fail::input(what, "check the folder's permissions and free space, or give another --out")
+    }
+
+    /// Whether a file that the command line names can be read.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub fn unless_readable(path: &Path) -> Result<(), Fail> {
+        File::open(path).map(drop).map_err(|e| Fail::read(path, &e).into_usage())
     }
 
     /// The same as a wrong command line: the file is named there.

@@ -121,6 +121,7 @@ pub fn run(args: &args::Inspect) -> Result<ExitCode, Fail> {
     let (bytes, about) = match &args.model {
         None => (whycam::embedded_bytes(), None),
         Some(path) => {
+            Fail::unless_readable(path)?;
             let (bytes, about) = Model::read(path).map_err(|e| named(e.into()))?;
             (bytes, Some(about))
         }

@@ -41,7 +41,19 @@ fn wrong_questions_are_refused_before_any_input() {
         (&["--colormap", "rainbow"], "one of jet, turbo"),
         (&["--opacity", "2"], "from 0 to 1"),
         (&["--size", "8by8"], "HEIGHTxWIDTH"),
-        (&["--threads", "0"], "--threads"),
+        (&["--size", "5000000"], "no size from 1 to 16384"),
+        (&["--threads", "0"], "hint: give a whole number from 1 to"),
+        (&["--batch", "0"], "hint: give a whole number from 1 to"),
+        (&["--batch", "100000000"], "hint: give a whole number from 1 to"),
+        (&["--method", "grad-cam:rellu=off"], "its options are relu, pool"),
+        (&["--method", "occlusion:stride=-4"], "stride takes a whole number from 1 to"),
+        (&["--method", "occlusion:size="], "size takes whole numbers from 0 to"),
+        (&["--method", "integrated-gradients:steps=0"], "steps takes a whole number from 1 to"),
+        (&["--method", "rise:keep=nan"], "keep takes a number from 0.01 to 1"),
+        (&["--fuse", "median"], "[possible values: mean, max]"),
+        (&["--fuse", "mean"], "hint: ask for several layers"),
+        (&["--out", "labels.txt"], "cannot write labels.txt: "),
+        (&["--out", "labels.txt/below"], "hint: check the folder's permissions"),
         (&["--input", "bias"], "NAME=FILE.npy"),
         (&["--input", "bias=a.npy"], "the model has no further input \"bias\""),
     ] {
@@ -53,9 +65,44 @@ fn wrong_questions_are_refused_before_any_input() {
         let run = whycam(at.path(), &all).code(2);
         let said = stderr(&run);
         assert!(said.starts_with("error: ") && said.contains(why), "{args:?}: {said}");
+        let way_out = ["hint: ", "[possible values: "].iter().any(|way| said.contains(way));
+        assert!(way_out, "{args:?}: {said}");
         assert_eq!(stdout(&run), "", "{args:?}");
     }
     assert!(!at.path().join("whycam-out").exists());
+}
+
+/// A file that is no model, or but the beginning of one, is told by its name, whatever is to be done with it.
+#[test]
+fn what_is_no_model_is_told_with_its_name() {
+    let at = folder();
+    small_model(&at.path().join("small.onnx"), With::Nothing);
+    small_png(&at.path().join("x.png"), 200);
+    let model = std::fs::read(at.path().join("small.onnx")).expect("readable");
+    std::fs::write(at.path().join("half.onnx"), &model[..model.len() / 2]).expect("written");
+    for (file, code) in [("x.png", 1), ("half.onnx", 1), ("missing.onnx", 2)] {
+        for args in [
+            &["explain", "x.png", "--model", file][..],
+            &["compile", file, "-o", "new.onnx"],
+            &["inspect", file],
+        ] {
+            let said = stderr(&whycam(at.path(), args).code(code));
+            assert!(said.starts_with("error: ") && said.contains(file), "{args:?}: {said}");
+            assert!(said.contains("\nhint: "), "{args:?}: {said}");
+        }
+    }
+    assert!(!at.path().join("new.onnx").exists() && !at.path().join("whycam-out").exists());
+}
+
+/// A patch that is larger than the image says where it is all one value.
+#[test]
+fn a_patch_larger_than_the_image_is_told() {
+    let at = folder();
+    small_model(&at.path().join("small.onnx"), With::Nothing);
+    small_png(&at.path().join("x.png"), 200);
+    let args = ["explain", "x.png", "--model", "small.onnx", "--method", "occlusion:size=100"];
+    let said = stderr(&whycam(at.path(), &args).success());
+    assert!(said.contains("warning: x.png: occlusion:size=100 of top1 at input: the map "), "{said}");
 }
 
 #[test]
@@ -122,12 +169,13 @@ fn what_cannot_be_written_is_an_error_and_leaves_nothing_behind() {
     let at = folder();
     small_model(&at.path().join("small.onnx"), With::Nothing);
     small_png(&at.path().join("x.png"), 200);
-    let explain = |out: &str| {
-        stderr(&whycam(at.path(), &["explain", "x.png", "--model", "small.onnx", "--out", out]).code(1))
+    let explain = |out: &str, code: i32| {
+        stderr(&whycam(at.path(), &["explain", "x.png", "--model", "small.onnx", "--out", out]).code(code))
     };
-    assert!(explain("x.png").contains("cannot "), "--out is a file");
+    let said = explain("x.png", 2);
+    assert!(said.starts_with("error: cannot write x.png: "), "it is told before any work: {said}");
     std::fs::create_dir_all(at.path().join("out/x.sheet.png")).expect("made");
-    let said = explain("out");
+    let said = explain("out", 1);
     assert!(
         said.contains("cannot write out") && said.contains("x.sheet.png") && said.contains("hint: "),
         "{said}"
