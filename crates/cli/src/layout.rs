@@ -1,7 +1,7 @@
 //! What stands where on a sheet, and what is written below it.
 
-use whycam::Map;
 use whycam::image::{Panel, RgbImage, Section};
+use whycam::{Map, Part};
 
 use crate::out::percent;
 
@@ -58,7 +58,7 @@ fn panel(map: &Map, picture: RgbImage) -> Panel {
 /// A map where the layers are what differs.
 fn panel_of_layer(map: &Map, picture: RgbImage) -> Panel {
     let sees = map.receptive_field.map(|sees| sees.to_string());
-    let caption = [place(map).to_owned(), shape(map)].into_iter().chain(sees);
+    let caption = [place(map), shape(map)].into_iter().chain(sees);
     let noted = || map.notes.iter().find(|note| note.advice().is_some()).map(|note| note.code());
     let code = map.verdict.advice().map(|_| map.verdict.code()).or_else(noted);
     let warning = code.map(|code| code.replace('-', " "));
@@ -73,9 +73,19 @@ fn legend(map: &Map) -> Option<String> {
     map.legend.map(|legend| format!("{} to {}, {legend}", number(map.min), number(map.max)))
 }
 
-/// The layer as people call it: by its module, where the model tells.
-fn place(map: &Map) -> &str {
-    map.module.as_deref().unwrap_or(&map.layer)
+/// The layer as people call it: by its module, where the model tells; several by the first and the last.
+fn place(map: &Map) -> String {
+    fn name<'a>(module: Option<&'a String>, layer: &'a str) -> &'a str {
+        module.map_or(layer, String::as_str)
+    }
+    let part = |part: &Part| name(part.module.as_ref(), &part.layer).to_owned();
+    match map.fused.as_ref().map(|fused| (fused.how, &fused.layers[..])) {
+        Some((how, [first, .., last])) => {
+            let count = map.fused.as_ref().map_or(0, |fused| fused.layers.len());
+            format!("{how} of {count}, {} to {}", part(first), part(last))
+        }
+        _ => name(map.module.as_ref(), &map.layer).to_owned(),
+    }
 }
 
 fn shape(map: &Map) -> String {

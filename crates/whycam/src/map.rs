@@ -133,7 +133,8 @@ impl Map {
     }
 
     /// The map as a picture: over the photo for a layer's map, by itself for one of the image, whose channels
-    /// are added up where they are no colours.
+    /// are added up where they are no colours, and which a photo of fewer pixels than the model's image would blur to grey: its
+    /// picture is so many times as large.
     ///
     /// # Errors
     /// When the picture would be too large.
@@ -157,7 +158,7 @@ impl Map {
                 };
                 let whole = (Placement::whole(w as u32, h as u32), (w as u32, h as u32));
                 let (placement, canvas) = match photo {
-                    Some((photo, placement)) => (*placement, (photo.width(), photo.height())),
+                    Some((photo, placement)) => fine((photo.width(), photo.height()), placement, [h, w]),
                     None => whole,
                 };
                 picture(pixels, canvas, &placement)?
@@ -173,6 +174,20 @@ impl Map {
     pub fn picture(&self, image: &Image) -> Result<Vec<u8>> {
         Ok(crate::image::encode_png(&self.render(image, &self.style())?)?)
     }
+}
+
+/// The longest side of a picture that is drawn larger than its photo.
+const LARGEST: u32 = 4096;
+
+/// Where a map of the image lies on a canvas, which is the photo, or a multiple of it where the photo has less than half as
+/// many pixels both ways as the map has cells.
+fn fine((width, height): (u32, u32), placement: &Placement, [h, w]: [usize; 2]) -> (Placement, (u32, u32)) {
+    let cells = (h as f64 / placement.height).min(w as f64 / placement.width);
+    let times = if cells > 2.0 { cells.ceil() as u32 } else { 1 };
+    let times = times.min(LARGEST / width.max(height).max(1)).max(1);
+    let Placement { x0, y0, width: across, height: down } = *placement;
+    let [x0, y0, across, down] = [x0, y0, across, down].map(|length| length * f64::from(times));
+    (Placement { x0, y0, width: across, height: down }, (width * times, height * times))
 }
 
 /// `[C,area]` summed over channels.
@@ -205,5 +220,31 @@ pub(crate) fn channels_last(values: Vec<f32>, shape: &[usize], layout: Layout) -
             (0..area).flat_map(|cell| values.iter().skip(cell).step_by(area.max(1)).copied()).collect()
         }
         _ => values,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_photo_does_not_blur_a_map_of_the_image() {
+        let whole = Placement::whole(9, 7);
+        let (placement, canvas) = fine((9, 7), &whole, [224, 224]);
+        assert_eq!((canvas, placement), ((225, 175), Placement::whole(225, 175)));
+        let middle = Placement { x0: 2.0, y0: 0.0, width: 7.0, height: 7.0 };
+        assert_eq!(
+            fine((11, 7), &middle, [28, 28]).0,
+            Placement { x0: 8.0, y0: 0.0, width: 28.0, height: 28.0 }
+        );
+        // One that is large one way keeps its size, and so does one that is nearly as large as the map.
+        for (size, placement) in
+            [((1800, 7), Placement::whole(1800, 7)), ((120, 120), Placement::whole(120, 120))]
+        {
+            assert_eq!(fine(size, &placement, [224, 224]), (placement, size));
+        }
+        // A crop of a long photo: the canvas stays small.
+        let crop = Placement { x0: 0.0, y0: 0.0, width: 4.0, height: 4.0 };
+        assert_eq!(fine((4000, 4), &crop, [224, 224]).1, (4000, 4));
     }
 }

@@ -172,6 +172,6 @@ fn several_sizes_make_a_map_each() {
         small.ask(&small.image(2), &[&format!("occlusion:size={size}:stride=3")], &["class:1"], 8).remove(0)
     });
     assert_eq!((&maps[0].values, &maps[1].values), (&a.values, &b.values));
-    assert_eq!(maps[0].legend, Some("blue: the score falls when covered"));
+    assert_eq!(maps[0].legend, Some("blue: score falls if covered"));
     assert_eq!(maps[2].legend, None);
 }

@@ -317,6 +317,16 @@ mod tests {
         assert!(normalise(&[]).is_empty());
     }
 
+    /// Spec §10, check 5: of a rectified map that is 0 somewhere, 15 % of the stretched map is 15 % of its greatest value.
+    #[test]
+    fn a_threshold_is_one_of_the_greatest_value() {
+        let map: Vec<f32> = (0..400).map(|i| ((i * 37 % 101) as f32 - 40.0).max(0.0) * 0.37).collect();
+        let greatest = map.iter().copied().fold(0.0, f32::max);
+        let kept: Vec<bool> = normalise(&map).iter().map(|t| *t >= 0.15).collect();
+        assert_eq!(kept, map.iter().map(|v| *v >= 0.15 * greatest).collect::<Vec<_>>());
+        assert!(kept.contains(&true) && map.iter().zip(&kept).any(|(v, kept)| *v > 0.0 && !kept));
+    }
+
     #[test]
     fn values_that_are_not_finite_take_no_part() {
         for stretch in [normalise, normalise_symmetric] {

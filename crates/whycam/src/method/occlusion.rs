@@ -45,7 +45,7 @@ pub(super) const METHOD: MethodInfo = MethodInfo {
     ],
     kind: Kind::Perturbation(Perturbation {
         on: On::Image,
-        legend: Some("blue: the score falls when covered"),
+        legend: Some("blue: score falls if covered"),
         scored: |chosen| match chosen.word("score") {
             "probability" => Scored::Probability,
             _ => Scored::Logit,

@@ -282,7 +282,7 @@ fn judge(method: &str, cascade: &[Step], other: Option<&OtherClass>) -> (Sensiti
             format!("passes: the map changes with the weights (rank correlation {upper:.2}")
         }
         Sensitivity::Insensitive => {
-            format!("fails: the map stays much the same when weights are noise (rank correlation {upper:.2}")
+            format!("fails: the map hardly changes with the weights (rank correlation {upper:.2}")
         }
     };
     match other {
