@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! Runs a model over images in rten, one after the other: `run-onnx MODEL IN.f32 OUT-PREFIX`.
+//! Runs a model over images in rten, one after the other: `run-onnx MODEL IN.f32 OUT` writes `OUT.0.f32`, `OUT.1.f32`, …
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use whycam::{Model, ModelOptions};
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [path, input, out] = args.as_slice() else { anyhow::bail!("run-onnx MODEL IN.f32 OUT-PREFIX") };
+    let [path, input, out] = args.as_slice() else { anyhow::bail!("run-onnx MODEL IN.f32 OUT") };
     let (bytes, about) = Model::read(path).with_context(|| path.clone())?;
     let model = Model::with_about(&bytes, ModelOptions::default(), about)?;
     let (graph, shape) = (model.graph(), model.input().shape());
@@ -26,8 +26,8 @@ fn main() -> Result<()> {
             all.extend(result.to_f32s().into_iter().flat_map(f32::to_le_bytes));
         }
     }
-    for (&output, bytes) in graph.outputs().iter().zip(&written) {
-        fs::write(format!("{out}.{}.f32", graph.value(output).name), bytes)?;
+    for (i, bytes) in written.iter().enumerate() {
+        fs::write(format!("{out}.{i}.f32"), bytes)?;
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-// Runs a model over images in onnxruntime-web (WebAssembly), one after the other: node web.mjs MODEL IN.f32 OUT-PREFIX
+// Runs a model over images in onnxruntime-web (WebAssembly), one after the other: node web.mjs MODEL IN.f32 OUT
+// in a folder that has the package; writes OUT.0.f32, OUT.1.f32, … as engines.py does.
 import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
@@ -17,4 +18,4 @@ for (let at = 0; at < images.length; at += size) {
     written[name].push(Buffer.from(values.buffer, values.byteOffset, values.byteLength));
   }
 }
-for (const name of session.outputNames) writeFileSync(`${out}.${name}.f32`, Buffer.concat(written[name]));
+session.outputNames.forEach((name, i) => writeFileSync(`${out}.${i}.f32`, Buffer.concat(written[name])));

@@ -1,11 +1,12 @@
-//! What an engine lacks, in terms of what it has: the lowered graph computes the same.
+//! What an engine lacks or gets wrong, in terms of what it has: the graph computes the same.
 
 mod common;
 
 use common::{EXACT, Net, assert_close};
 use proptest::prelude::*;
 use whycam_graph::op::{Conv, ConvTranspose, Op};
-use whycam_graph::pass::lower;
+use whycam_graph::pass::{lower, rescale};
+use whycam_graph::{Build, DType, Emit, Graph, Header, Tensor};
 use whycam_interp::{Array, run};
 
 proptest! {
@@ -50,5 +51,39 @@ proptest! {
         let refs: Vec<(&str, Array)> = given.iter().map(|(n, a)| (n.as_str(), a.clone())).collect();
         let [expected, got] = [&graph, &lowered].map(|g| run(g, &refs).unwrap().remove(0));
         assert_close(&got, &expected, EXACT, "lowered");
+    }
+}
+
+/// `x · W` with 2 by 3 levels whose scales and zero points lie along `axis`, transposed or not.
+fn product(axis: usize, transposed: bool) -> Graph {
+    let mut b = Build::new(Header::default());
+    let sizes = [2, 3];
+    let constant = |b: &mut Build, shape: &[usize], bytes: &[u8]| {
+        b.constant(Tensor::new(DType::I8, shape.to_vec(), bytes.to_vec()).unwrap())
+    };
+    let levels = constant(&mut b, &sizes, &[1, 200, 3, 40, 5, 128]);
+    let scales = b.constant(Tensor::f32(&[sizes[axis]], &[0.5, 2.0, 4.0][..sizes[axis]]).unwrap());
+    let zeros = constant(&mut b, &[sizes[axis]], &[1, 250, 0][..sizes[axis]]);
+    let mut weights = b.emit(Op::DequantizeLinear { axis }, &[levels, scales, zeros]).unwrap();
+    if transposed {
+        weights = b.emit(Op::Transpose { perm: vec![1, 0] }, &[weights]).unwrap();
+    }
+    let x = b.input("x", DType::F32, [4, sizes[usize::from(transposed)]].into()).unwrap();
+    let y = b.matmul(x, weights).unwrap();
+    b.finish(vec![y])
+}
+
+#[test]
+fn scales_leave_products_that_sum_over_them_and_no_others() {
+    let dequantises = |graph: &Graph| graph.nodes().any(|(_, n)| matches!(n.op, Op::DequantizeLinear { .. }));
+    for (axis, transposed, leave) in [(0, false, true), (1, true, true), (1, false, false), (0, true, false)]
+    {
+        let graph = product(axis, transposed);
+        let rescaled = rescale(&graph, &|_| false).unwrap();
+        assert_eq!(dequantises(&rescaled), !leave, "{axis} {transposed}");
+        assert!(dequantises(&rescale(&graph, &|_| true).unwrap()));
+        let x = Array::random(&[4, 2 + usize::from(transposed)], 7);
+        let [expected, got] = [&graph, &rescaled].map(|g| run(g, &[("x", x.clone())]).unwrap().remove(0));
+        assert_close(&got, &expected, EXACT, "rescaled");
     }
 }

@@ -7,7 +7,7 @@ use whycam_graph::diff::{LinearRule, Rules};
 use whycam_graph::engine::ModelBytes;
 use whycam_graph::onnx::{self, Graft};
 use whycam_graph::op::{Coordinates, Op, Range, ReduceKind, Resize, ResizeMode, UnaryFn};
-use whycam_graph::{Build, DType, Dim, Emit, Graph, Header, Shape, Tensor, ValueId, layer, pass};
+use whycam_graph::{Build, DType, Dim, Emit, Graph, Header, Node, Shape, Tensor, ValueId, layer, pass};
 
 use crate::error::{Error, Result};
 use crate::image::Align;
@@ -98,8 +98,11 @@ pub fn compile(model: &Model, file: &ModelBytes, ask: &Compile) -> Result<Compil
     };
     let derived = derive(graph, image, score, classes, &[formula])?.graph;
     let derived = with_heatmap(model, &derived, enlarge)?;
-    let is_own = |id| own_graph.find(&derived.value(id).name).is_some();
-    let derived = pass::unshare(&derived, &|node| node.outputs.iter().flatten().any(|&id| is_own(id)))?;
+    let kept = |graph: &Graph, node: &Node| {
+        node.outputs.iter().flatten().any(|&id| own_graph.find(&graph.value(id).name).is_some())
+    };
+    let derived = pass::rescale(&derived, &|node| kept(&derived, node))?;
+    let derived = pass::unshare(&derived, &|node| kept(&derived, node))?;
     let before = match (&ask.prep, fixed.as_slice()) {
         (None, []) => None,
         (prep, fixed) => Some(before(model, prep.as_ref(), fixed)?),

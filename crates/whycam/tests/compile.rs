@@ -22,27 +22,30 @@ const NETS: [&str; 6] = [
 
 #[test]
 fn scores_and_maps_are_those_of_the_model() {
-    for engine in engines() {
-        for net in NETS {
-            let (model, file) = opened(net);
-            let name = &model.graph().value(model.image()).name;
-            let x = image(&model, model.input().batch.unwrap_or(1), 3);
+    let methods = ["grad-cam", "guided-backprop"];
+    for net in NETS {
+        let (model, file) = opened(net);
+        let name = &model.graph().value(model.image()).name;
+        let x = image(&model, model.input().batch.unwrap_or(1), 3);
+        let row = &model.rows(x.shape(), &x.to_f32s()).expect("rows")[0];
+        let top = Explained::Targets(vec![Target::TOP1]);
+        let made = methods.map(|method| compile(&model, &file, &ask(method, top.clone())).expect(net));
+        let question = Question {
+            methods: methods.map(|method| method.parse().expect(method)).to_vec(),
+            ..Question::default()
+        };
+        for engine in engines() {
             let before = run(engine.as_ref(), &file, &[(name, x.clone())]);
-            for method in ["grad-cam", "guided-backprop"] {
-                let place = format!("{} {net} {method}", engine.name());
-                let made = compile(&model, &file, &ask(method, Explained::Targets(vec![Target::TOP1])))
-                    .expect(&place);
+            let explainer = Explainer::new(&model, engine.as_ref(), &question).expect(net);
+            let told = explainer.explain(row, &[]).expect(net).maps;
+            for (made, told) in made.iter().zip(&told) {
+                let place = format!("{} {net} {}", engine.name(), told.method);
                 let out = run(engine.as_ref(), &made.bytes, &[(name, x.clone())]);
                 let [own @ .., map, heat, range] = out.as_slice() else { panic!("{place}") };
                 assert_eq!(own.len(), before.len(), "{place}");
                 for (own, before) in own.iter().zip(&before) {
                     assert!(off(&own.to_f32s(), &before.to_f32s()) <= TOLERANCE, "{place}");
                 }
-                let question =
-                    Question { methods: vec![method.parse().expect(method)], ..Question::default() };
-                let explainer = Explainer::new(&model, engine.as_ref(), &question).expect(&place);
-                let row = &model.rows(x.shape(), &x.to_f32s()).expect("rows")[0];
-                let told = explainer.explain(row, &[]).expect(&place).maps.remove(0);
                 let one: usize = map.shape()[1..].iter().product();
                 let off = off(&map.to_f32s()[..one], &told.values);
                 assert!(off <= TOLERANCE, "{place}: {off}");
@@ -96,24 +99,29 @@ fn every_compilable_method_gives_the_maps_of_explaining() {
     let (model, file) = opened("resnet18/legacy.onnx");
     let name = &model.graph().value(model.image()).name;
     let images = [3, 4].map(|seed| image(&model, 1, seed));
-    let compilable =
-        || METHODS.iter().filter(|info| info.kind.is_compilable()).map(|&info| Method::from(info));
+    let compilable = METHODS.iter().filter(|info| info.kind.is_compilable());
+    let methods: Vec<Method> = compilable.map(|&info| Method::from(info)).collect();
     let targets = vec![Target::TOP1, Target::Index(1)];
+    let made: Vec<_> = methods
+        .iter()
+        .map(|method| {
+            let asked = ask(&method.to_string(), Explained::Targets(targets.clone()));
+            compile(&model, &file, &asked).unwrap_or_else(|e| panic!("{method}: {e}"))
+        })
+        .collect();
+    let question = Question { methods: methods.clone(), targets, ..Question::default() };
     for engine in engines() {
-        let question =
-            Question { methods: compilable().collect(), targets: targets.clone(), ..Question::default() };
         let explainer = Explainer::new(&model, engine.as_ref(), &question).expect("explainable");
         let told = images.each_ref().map(|x| {
             let row = &model.rows(x.shape(), &x.to_f32s()).expect("rows")[0];
             explainer.explain(row, &[]).expect("runs").maps
         });
-        for method in compilable() {
+        for (method, made) in methods.iter().zip(&made) {
             let place = format!("{} {method}", engine.name());
-            let asked = ask(&method.to_string(), Explained::Targets(targets.clone()));
-            let made = compile(&model, &file, &asked).expect(&place);
+            let program = engine.load(made.bytes.clone()).expect(&place);
             let maps = images
                 .each_ref()
-                .map(|x| run(engine.as_ref(), &made.bytes, &[(name, x.clone())]).remove(1).to_f32s());
+                .map(|x| program.run(&[(name, x.clone())]).expect(&place).remove(1).to_f32s());
             for (maps, told) in maps.iter().zip(&told) {
                 let told: Vec<f32> = told
                     .iter()
@@ -186,8 +194,19 @@ fn operators_are_raised_only_where_that_is_asked_or_needed() {
         compiled += 1;
     }
     assert!(compiled > 8);
-    let wanted = Compile { opset: Some(19), ..ask("grad-cam", Explained::Input(1)) };
-    assert_eq!(compile(&model, &file, &wanted).expect("compiled").opset, [13, 19]);
+    let asked = ask("grad-cam", Explained::Targets(vec![Target::TOP1]));
+    let plain = compile(&model, &file, &asked).expect("compiled");
+    let raised = compile(&model, &file, &Compile { opset: Some(19), ..asked }).expect("compiled");
+    assert_eq!(raised.opset, [13, 19]);
+    let name = &model.graph().value(model.image()).name;
+    let x = image(&model, model.input().batch.unwrap_or(1), 4);
+    for engine in engines() {
+        let [plain, raised] =
+            [&plain, &raised].map(|made| run(engine.as_ref(), &made.bytes, &[(name, x.clone())]));
+        for (a, b) in plain.iter().zip(&raised) {
+            assert!(off(&b.to_f32s(), &a.to_f32s()) <= TOLERANCE, "{}", engine.name());
+        }
+    }
 }
 
 #[test]

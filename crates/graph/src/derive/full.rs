@@ -9,6 +9,7 @@ use crate::graph::{Build, Node, ValueId};
 use crate::layer::{between, is_constant};
 use crate::op::{BinaryFn, Op, UnaryFn};
 use crate::shape::{Dim, Shape};
+use crate::tensor::Tensor;
 
 /// What one place of a network contributes to a score.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +58,22 @@ pub fn full_gradient(b: &mut Build, seed: Seed, image: ValueId) -> Result<Vec<Co
                 let product = b.mul(signal, at)?;
                 b.unary(UnaryFn::Neg, product)?
             }
+            Bias::Elementwise(x) => {
+                let one = b.constant(Tensor::f32(&[], &[1.0])?);
+                let one = b.cast(one, Emit::dtype(b, at))?;
+                let shape = Emit::shape(b, at)?.clone();
+                let ones = b.expand(one, &shape)?;
+                let local = Seed { target: at, cotangent: ones, copies: None };
+                // Where f(x) is x, this is 0 in every rounding, also where an engine fuses product and difference.
+                let bias = match diff::arriving(b, local, &[x], Rules::default())?.signals[..] {
+                    [Some(slope)] => {
+                        let linear = b.mul(slope, x)?;
+                        b.sub(at, linear)?
+                    }
+                    _ => at,
+                };
+                b.mul(signal, bias)?
+            }
             Bias::Activation(x) => {
                 let whole = b.mul(signal, at)?;
                 let local = Seed { target: at, cotangent: signal, copies: seed.copies };
@@ -82,7 +99,9 @@ enum Bias {
     Constant(ValueId),
     /// The opposite of the result, as in a product of two values.
     Product,
-    /// `f(x) − f′(x)·x` of the operand.
+    /// `f(x) − f′(x)·x` of the operand, element by element.
+    Elementwise(ValueId),
+    /// `f(x) − f′(x)·x` of the operand, with the Jacobian `f′`.
     Activation(ValueId),
 }
 
@@ -128,12 +147,11 @@ fn bias(b: &mut Build, node: &Node, on_way: &HashSet<ValueId>) -> Result<Option<
                 _ => None,
             }
         }
-        Op::Binary(BinaryFn::Pow) if moves(0) && !moves(1) => operand(0).map(Bias::Activation),
+        Op::Binary(BinaryFn::Pow) if moves(0) && !moves(1) => operand(0).map(Bias::Elementwise),
         // Homogeneous of degree 1.
         Op::Unary(UnaryFn::Relu | UnaryFn::LeakyRelu(_) | UnaryFn::Abs | UnaryFn::Neg) => None,
-        Op::Unary(_) | Op::Lrn(_) | Op::Softmax { .. } | Op::LogSoftmax { .. } => {
-            operand(0).map(Bias::Activation)
-        }
+        Op::Unary(_) => operand(0).map(Bias::Elementwise),
+        Op::Lrn(_) | Op::Softmax { .. } | Op::LogSoftmax { .. } => operand(0).map(Bias::Activation),
         _ => None,
     })
 }

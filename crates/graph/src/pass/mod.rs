@@ -3,6 +3,7 @@
 mod cut;
 mod lower;
 mod prune;
+mod rescale;
 mod rewrite;
 mod solid;
 mod unfold;
@@ -11,5 +12,6 @@ mod unshare;
 pub use cut::cut;
 pub use lower::lower;
 pub use prune::prune;
+pub use rescale::rescale;
 pub use unfold::unfold;
 pub use unshare::unshare;
