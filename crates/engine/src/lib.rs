@@ -10,6 +10,7 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::available_parallelism;
 
+use whycam_graph::engine::ModelBytes;
 use whycam_graph::{Engine, Error, Graph, Program, Result, onnx, pass};
 
 pub use device::Device;
@@ -60,8 +61,16 @@ pub fn engine(name: &str, options: EngineOptions) -> Result<Box<dyn Engine>> {
 /// # Errors
 /// When the graph cannot be written, or the engine cannot load it; every node that it does not take is named.
 pub fn load(engine: &dyn Engine, graph: &Graph) -> Result<Box<dyn Program>> {
+    load_for(engine, graph, false)
+}
+
+/// As [`load`]; `many` where most runs have many rows, which may take less memory.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_for(engine: &dyn Engine, graph: &Graph, many: bool) -> Result<Box<dyn Program>> {
     let lowered = pass::lower(graph, engine.name())?;
-    let loaded = engine.load(onnx::write(&lowered)?);
+    let loaded = engine.load(ModelBytes { many, ..onnx::lend(&lowered)? });
     loaded.map_err(|error| lacking::nodes(engine, &lowered).unwrap_or(error))
 }
 

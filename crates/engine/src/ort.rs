@@ -3,17 +3,19 @@
 mod library;
 mod values;
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ::ort::ep::{self, ExecutionProvider};
 use ::ort::session::Session;
 use ::ort::session::builder::SessionBuilder;
+use ::ort::value::DynValue;
 use whycam_graph::engine::ModelBytes;
 use whycam_graph::{Engine, Error, Program, Result, Tensor};
 
 use self::library::{Found, Runtime};
-use self::values::{from_ort, to_ort};
+use self::values::{element, from_ort, to_ort};
 use crate::{Device, EngineOptions, guarded};
 
 pub(crate) const NAME: &str = "ort";
@@ -24,6 +26,8 @@ pub(crate) const NAME: &str = "ort";
 pub struct Ort {
     runtime: Runtime,
     options: EngineOptions,
+    /// The weights of programs, which share them, by where they lie in memory, and how many bytes they are.
+    weights: Mutex<HashMap<(usize, usize), Weak<DynValue>>>,
 }
 
 impl Ort {
@@ -36,7 +40,7 @@ impl Ort {
         match library::find() {
             Found::Runtime(runtime) => {
                 available(&runtime, options.device)?;
-                Ok(Ort { runtime, options })
+                Ok(Ort { runtime, options, weights: Mutex::default() })
             }
             Found::Nothing { error, .. } => Err(error),
         }
@@ -61,12 +65,40 @@ impl Ort {
             builder = builder.with_execution_providers([provider.error_on_failure()]).map_err(told)?;
         }
         for (location, bytes) in &model.external {
-            let buffer: Arc<[u8]> = Arc::from(&bytes[..]);
-            builder = builder.with_external_initializer_file_in_memory(location, buffer).map_err(told)?;
+            builder = match model.lent.get(location) {
+                Some((name, constant)) => builder.with_external_initializer(name, self.weight(constant)?),
+                None => builder.with_external_initializer_file_in_memory(location, Arc::from(&bytes[..])),
+            }
+            .map_err(told)?;
+        }
+        if model.many {
+            builder = builder.with_prepacking(false).map_err(told)?;
         }
         let session = builder.commit_from_memory(&model.proto).map_err(|e| e.to_string())?;
         let inputs = session.inputs().iter().map(|input| input.name().to_owned()).collect();
-        Ok(Loaded { session: Mutex::new(session), inputs })
+        let weights = model.lent.values().map(|(_, constant)| constant.clone()).collect();
+        Ok(Loaded { session: Mutex::new(session), inputs, _weights: weights })
+    }
+
+    /// A constant as ONNX Runtime's: the one that another program has already, or a new one.
+    fn weight(&self, constant: &Tensor) -> std::result::Result<Arc<DynValue>, String> {
+        let data = constant.data();
+        let place = (data.as_ptr() as usize, data.len());
+        let mut weights = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
+        weights.retain(|_, weight| weight.strong_count() > 0);
+        // The same bytes may be a constant of another shape or type too.
+        let same = |weight: &Arc<DynValue>| {
+            let shape: Vec<i64> = constant.shape().iter().map(|&d| d as i64).collect();
+            let dtype = weight.dtype();
+            dtype.tensor_shape().is_some_and(|s| **s == shape)
+                && dtype.tensor_type() == Some(element(constant.dtype()))
+        };
+        if let Some(weight) = weights.get(&place).and_then(Weak::upgrade).filter(same) {
+            return Ok(weight);
+        }
+        let weight = Arc::new(to_ort(constant)?);
+        weights.insert(place, Arc::downgrade(&weight));
+        Ok(weight)
     }
 }
 
@@ -93,6 +125,8 @@ struct Loaded {
     /// ONNX Runtime's `Run` is not safe to call from several threads.
     session: Mutex<Session>,
     inputs: Vec<String>,
+    /// Bytes that the session's weights were made of: while it has these weights, nothing else lies in that place.
+    _weights: Vec<Tensor>,
 }
 
 impl Loaded {

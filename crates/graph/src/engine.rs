@@ -15,6 +15,11 @@ pub struct ModelBytes {
     pub proto: Bytes,
     /// External data by location; shared, never copied into the protobuf.
     pub external: BTreeMap<String, Bytes>,
+    /// Those of the locations that hold a single constant and nothing else: the constant's name, and the constant.
+    pub lent: BTreeMap<String, (String, Tensor)>,
+    /// Whether most runs have many rows, so that weights need not be laid out anew for runs of one, which takes as much
+    /// memory again.
+    pub many: bool,
 }
 
 /// Loads models.

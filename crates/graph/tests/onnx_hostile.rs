@@ -64,7 +64,7 @@ fn survive(model: &ModelBytes) {
 }
 
 fn with(model: &ModelBytes, proto: Vec<u8>) -> ModelBytes {
-    ModelBytes { proto: proto.into(), external: model.external.clone() }
+    ModelBytes { proto: proto.into(), ..model.clone() }
 }
 
 #[test]

@@ -872,9 +872,13 @@ fn weights_are_slices_of_the_file() {
         .floats("w", &[64, 64])
         .node("MatMul", &["x", "w"], &["y"], &[])
         .output("y");
-    let ModelBytes { proto, external } = made.bytes();
+    let ModelBytes { proto, external, .. } = made.bytes();
     let range = proto.as_ptr_range();
-    let graph = read(&ModelBytes { proto: proto.clone(), external }, &ReadOptions::default()).unwrap();
+    let graph = read(
+        &ModelBytes { proto: proto.clone(), external, ..ModelBytes::default() },
+        &ReadOptions::default(),
+    )
+    .unwrap();
     let weights = graph.value(graph.find("w").unwrap()).constant.clone().unwrap();
     assert!(range.contains(&weights.data().as_ptr()));
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use onnx_support::{File, file, float_tensor, int, ints, node, text};
 use whycam_graph::engine::ModelBytes;
 use whycam_graph::graph::Header;
-use whycam_graph::onnx::{ReadOptions, external_locations, read, write};
+use whycam_graph::onnx::{ReadOptions, external_locations, lend, read, write};
 use whycam_graph::op::*;
 use whycam_graph::tensor::External;
 use whycam_graph::{Build, DType, Dim, Graph, N, NamedNode, Op, Result, Shape, Tensor, ValueId};
@@ -443,4 +443,34 @@ fn golden_nets() {
         count += 1;
     }
     assert!(count > 50, "only {count} files");
+}
+
+/// Large constants are lent as they are, small ones are in the file; what is read of it is the same graph.
+#[test]
+fn large_constants_are_lent() {
+    let (large, small) = (vec![0.5; 1 << 14], vec![0.25; 1 << 7]);
+    let made = file(17)
+        .input("x", onnx_support::F32, "N,128")
+        .init(float_tensor("large", &[128, 128], &large))
+        .init(float_tensor("small", &[128], &small))
+        .node("MatMul", &["x", "large"], &["m"], &[])
+        .node("Add", &["m", "small"], &["y"], &[])
+        .output("y");
+    let graph = made.read().unwrap();
+    let model = lend(&graph).unwrap();
+    assert!(model.proto.len() < 4 * large.len());
+    let constant = |name: &str| graph.value(graph.find(name).unwrap()).constant.clone().unwrap();
+    let lent: Vec<_> = model.lent.values().map(|(name, _)| name.as_str()).collect();
+    assert_eq!((lent, model.external.len()), (vec!["large"], 1));
+    for (location, (name, tensor)) in &model.lent {
+        assert_eq!(*tensor, constant(name));
+        assert_eq!(model.external[location].as_ptr(), constant(name).data().as_ptr(), "nothing is copied");
+    }
+    let again = read(&model, &ReadOptions::default()).unwrap();
+    let data = |graph: &Graph, name: &str| {
+        graph.value(graph.find(name).unwrap()).constant.clone().unwrap().data().clone()
+    };
+    for name in ["large", "small"] {
+        assert_eq!(data(&again, name), data(&graph, name));
+    }
 }

@@ -105,7 +105,11 @@ impl Net {
         let read = |name: &str| bytes::Bytes::from(fs::read(self.folder.join(name)).expect(name));
         let proto = read(&format!("{file}.onnx"));
         let locations = onnx::external_locations(&proto).expect("sound locations");
-        ModelBytes { proto, external: locations.into_iter().map(|l| (l.clone(), read(&l))).collect() }
+        ModelBytes {
+            proto,
+            external: locations.into_iter().map(|l| (l.clone(), read(&l))).collect(),
+            ..ModelBytes::default()
+        }
     }
 
     /// The graph of one file.

@@ -11,7 +11,7 @@ mod write;
 pub use hold::{hold, unsettled};
 pub(crate) use names::op_name;
 pub use read::{ReadOptions, external_locations, read};
-pub use write::{Graft, graft, write};
+pub use write::{Graft, graft, lend, write};
 
 /// The key under which PyTorch's newer exporter keeps the module path of a node.
 const MODULE_KEY: &str = "pkg.torch.onnx.name_scopes";

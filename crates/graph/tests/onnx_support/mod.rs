@@ -91,7 +91,11 @@ impl File {
 
     pub fn bytes(&self) -> ModelBytes {
         let model = ModelProto { graph: Some(self.graph.clone()), ..self.model.clone() };
-        ModelBytes { proto: model.encode_to_vec().into(), external: self.external.clone() }
+        ModelBytes {
+            proto: model.encode_to_vec().into(),
+            external: self.external.clone(),
+            ..ModelBytes::default()
+        }
     }
 
     pub fn read(&self) -> Result<Graph> {

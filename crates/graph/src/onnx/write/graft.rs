@@ -51,7 +51,7 @@ pub fn graft(file: &ModelBytes, graft: &Graft<'_>) -> Result<ModelBytes> {
         [Some(graft.derived), graft.before].into_iter().flatten().map(|g| needed_opset(g, graft.opset));
     let opset = needed.fold(MIN_OPSET, i64::max);
     let raised = opset > own.opset() || own.ir_version < IR_OF_CONSTANTS;
-    let file = if raised { write_within(graft.model, opset, MAX_PROTO)? } else { file.clone() };
+    let file = if raised { write_within(graft.model, opset, MAX_PROTO, usize::MAX)? } else { file.clone() };
     let (_, old) = decode(&file.proto)?;
     let has = names(&old)?;
 
@@ -123,7 +123,7 @@ pub fn graft(file: &ModelBytes, graft: &Graft<'_>) -> Result<ModelBytes> {
     if model.len() > MAX_PROTO {
         return Err(Error::limit("the model does not fit a protobuf file with what is added"));
     }
-    Ok(ModelBytes { proto: model.into(), external: file.external })
+    Ok(ModelBytes { proto: model.into(), ..file })
 }
 
 /// Whether an input of the file stays; one that is declared anew is put in its place.

@@ -35,6 +35,8 @@ const MIN_OPSET: i64 = 13;
 const IR: (i64, i64) = (8, 10);
 /// Protobuf ends at 2 GiB; some room is left for what is not counted.
 const MAX_PROTO: usize = (1 << 31) - (1 << 20);
+/// Bytes of the smallest constants that are lent. Those that engines must see to plan a graph, as shapes, are smaller.
+const LENT: usize = 1 << 16;
 
 /// Writes a graph as a model.
 ///
@@ -44,11 +46,19 @@ const MAX_PROTO: usize = (1 << 31) - (1 << 20);
 /// # Errors
 /// When the version must be raised, but a node that whycam does not model forbids it.
 pub fn write(graph: &Graph) -> Result<ModelBytes> {
-    write_within(graph, MIN_OPSET, MAX_PROTO)
+    write_within(graph, MIN_OPSET, MAX_PROTO, usize::MAX)
 }
 
-/// As [`write`], with at least the version `least` of ONNX's operators.
-fn write_within(graph: &Graph, least: i64, max_proto: usize) -> Result<ModelBytes> {
+/// As [`write`], for an engine in this process: large constants are not copied, but lent as they lie in memory.
+///
+/// # Errors
+/// As [`write`].
+pub fn lend(graph: &Graph) -> Result<ModelBytes> {
+    write_within(graph, MIN_OPSET, MAX_PROTO, LENT)
+}
+
+/// As [`write`], with at least the version `least` of ONNX's operators; constants of `lent` bytes and more are lent.
+fn write_within(graph: &Graph, least: i64, max_proto: usize, lent: usize) -> Result<ModelBytes> {
     let graph = &fitting(graph, least)?;
     let header = graph.header();
     let opset = target_opset(graph, least)?;
@@ -58,9 +68,17 @@ fn write_within(graph: &Graph, least: i64, max_proto: usize) -> Result<ModelByte
     }
     let (nodes, params) = writer.finish();
     let constants = graph.values().filter_map(|(_, v)| Some((v, v.constant.as_ref()?)));
-    let mut initializer: Vec<_> = constants.map(|(v, t)| tensors::proto(&v.name, t)).collect();
+    let (apart, inside): (Vec<_>, Vec<_>) = constants.partition(|(_, t)| t.data().len() >= lent);
+    let mut initializer: Vec<_> = inside.into_iter().map(|(v, t)| tensors::proto(&v.name, t)).collect();
     initializer.extend(params);
     let mut external = graph.buffers().clone();
+    let mut lent = BTreeMap::new();
+    for (value, constant) in apart {
+        let location = tensors::unused("weights", &external);
+        initializer.push(tensors::apart(&value.name, constant, &location));
+        external.insert(location.clone(), constant.data().clone());
+        lent.insert(location, (value.name.clone(), constant.clone()));
+    }
     tensors::move_out(&mut initializer, &nodes, max_proto, &mut external)?;
 
     let info = |ids: &[crate::graph::ValueId]| ids.iter().map(|&id| value_info(graph.value(id))).collect();
@@ -94,7 +112,7 @@ fn write_within(graph: &Graph, least: i64, max_proto: usize) -> Result<ModelByte
     let proto: Bytes = model.encode_to_vec().into();
     let named = external_locations(&proto)?;
     external.retain(|location, _| named.contains(location));
-    Ok(ModelBytes { proto, external })
+    Ok(ModelBytes { proto, external, lent, many: false })
 }
 
 fn entries(metadata: &BTreeMap<String, String>) -> Vec<StringStringEntryProto> {
@@ -227,7 +245,7 @@ mod tests {
     fn large_constants_move_out_when_the_model_is_too_large() {
         let graph = sums();
         for (limit, moved) in [(10_000, 0), (2_000, 1200), (600, 2000), (200, 2400)] {
-            let model = write_within(&graph, MIN_OPSET, limit).expect("it can be written");
+            let model = write_within(&graph, MIN_OPSET, limit, usize::MAX).expect("it can be written");
             assert_eq!(model.external.get("weights.data").map_or(0, Bytes::len), moved, "limit {limit}");
             let again = read(&model, &ReadOptions::default()).expect("it is sound");
             assert_eq!(again.to_string(), graph.to_string());
@@ -236,6 +254,6 @@ mod tests {
                 assert_eq!(data(a.1), data(b.1));
             }
         }
-        assert!(matches!(write_within(&graph, MIN_OPSET, 10), Err(Error::Limit { .. })));
+        assert!(matches!(write_within(&graph, MIN_OPSET, 10, usize::MAX), Err(Error::Limit { .. })));
     }
 }

@@ -13,17 +13,37 @@ use crate::tensor::{DType, External, Tensor};
 
 /// A constant: in the file that it was read from, or inline.
 pub(super) fn proto(name: &str, tensor: &Tensor) -> TensorProto {
-    let mut proto = TensorProto {
-        name: name.to_owned(),
-        dims: tensor.shape().iter().map(|&d| whole(d)).collect(),
-        data_type: dtype::number(tensor.dtype()),
-        ..TensorProto::default()
-    };
+    let mut proto = bare(name, tensor);
     match tensor.external() {
         Some(place) => point(&mut proto, place, tensor.data().len()),
         None => proto.raw_data = tensor.data().clone(),
     }
     proto
+}
+
+/// A constant that is all that a file of that location holds.
+pub(super) fn apart(name: &str, tensor: &Tensor, location: &str) -> TensorProto {
+    let mut proto = bare(name, tensor);
+    point(&mut proto, &External { location: location.into(), offset: 0 }, tensor.data().len());
+    proto
+}
+
+/// A constant without its data.
+fn bare(name: &str, tensor: &Tensor) -> TensorProto {
+    TensorProto {
+        name: name.to_owned(),
+        dims: tensor.shape().iter().map(|&d| whole(d)).collect(),
+        data_type: dtype::number(tensor.dtype()),
+        ..TensorProto::default()
+    }
+}
+
+/// A location that no file has yet.
+pub(super) fn unused(stem: &str, files: &BTreeMap<String, Bytes>) -> String {
+    (0..)
+        .map(|i| if i == 0 { format!("{stem}.data") } else { format!("{stem}.{i}.data") })
+        .find(|location| !files.contains_key(location))
+        .unwrap_or_default()
 }
 
 /// One number everywhere, in any element type.
@@ -64,10 +84,7 @@ pub(super) fn move_out(
     let mut largest: Vec<&mut TensorProto> =
         constants.iter_mut().filter(|c| !c.raw_data.is_empty()).collect();
     largest.sort_by_key(|c| std::cmp::Reverse(c.raw_data.len()));
-    let location = (0..)
-        .map(|i| if i == 0 { "weights.data".to_owned() } else { format!("weights.{i}.data") })
-        .find(|l| !files.contains_key(l))
-        .unwrap_or_default();
+    let location = unused("weights", files);
     let mut data = BytesMut::with_capacity(size - max_proto);
     for constant in largest {
         if size <= max_proto {
