@@ -167,13 +167,15 @@ fn by_windows(
     let mut scores = vec![Vec::new(); windows.patches[0].len() * windows.patches[1].len()];
     for places in windows.runs(3) {
         assert!(places.len() <= 3);
-        let of = |at: usize| Ok(tensor(&covered(at)).to_f32s());
+        let of = |at: usize| Ok(tensor(&covered(at)));
         let inputs = windows.feed(&places, &maps, shape, of).expect("feeds");
         let inputs: Vec<_> = inputs.iter().map(|(name, tensor)| (name.as_str(), array(tensor))).collect();
         let window = run(&windows.part, &inputs).expect("runs").remove(0);
-        let pasted = windows.paste(&places, &maps, &tensor(&window)).expect("fits");
+        let mut pasted = Vec::new();
+        windows.paste(&places, &maps, &tensor(&window), &mut pasted).expect("fits");
         let [channels, height, width] = windows.cut_shape(&maps);
-        let pasted = Tensor::f32(&[places.len(), channels, height, width], &pasted).expect("fits");
+        let shape = vec![places.len(), channels, height, width];
+        let pasted = Tensor::new(DType::F32, shape, pasted).expect("fits");
         let found = run(&above, &[(&windows.cut, array(&pasted))]).expect("runs").remove(0);
         let classes = found.shape[1];
         for (row, &at) in places.iter().enumerate() {

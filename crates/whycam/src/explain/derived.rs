@@ -10,6 +10,8 @@ use crate::model::Model;
 
 /// A derived graph, loaded.
 pub(super) struct Derived {
+    /// Where the graph is loaded in halves: the one that runs first, and the name of the map that it hands on.
+    below: Option<(Loaded, String)>,
     program: Loaded,
     rectified: Vec<bool>,
     /// For every formula, how its ReLU rule fared.
@@ -35,6 +37,7 @@ impl Derived {
     ) -> Result<Derived> {
         let derived = derive(model.graph(), model.image(), model.scored()?, classes, formulas)?;
         Ok(Derived {
+            below: None,
             program: Loaded::new(engine, &derived.graph)?,
             rectified: formulas.iter().map(Formula::is_rectified).collect(),
             ruled: derived.ruled,
@@ -43,17 +46,29 @@ impl Derived {
 
     /// Another graph with the outputs of a derived graph without formulas.
     pub fn of_scores(program: Loaded) -> Derived {
-        Derived { program, rectified: Vec::new(), ruled: Vec::new() }
+        Derived { below: None, program, rectified: Vec::new(), ruled: Vec::new() }
+    }
+
+    /// As [`Derived::of_scores`], in halves: `below` makes of images the map of that name, which `above` takes.
+    pub fn halves(below: Loaded, map: &str, above: Loaded) -> Derived {
+        Derived { below: Some((below, map.to_owned())), ..Derived::of_scores(above) }
     }
 
     /// What the graph says to each of some images.
     pub fn run(&self, feed: &Feed<'_>, model: &Model, images: &[f32], given: &[usize]) -> Result<Vec<Said>> {
         let size: usize = model.input().shape().iter().product();
         let input = feed.images(images)?;
-        self.run_on(feed, model, images.len() / size.max(1), &[input], given)
+        let count = images.len() / size.max(1);
+        let Some((below, map)) = &self.below else {
+            return self.run_on(feed, model, count, &[input], given);
+        };
+        match feed.outputs(below, feed.rows(count), &[input], &[])?.as_slice() {
+            [handed] => self.run_on(feed, model, count, &[(map, handed.clone())], given),
+            _ => Err(Error::ask("the engine returned no map", "please report this")),
+        }
     }
 
-    /// What the graph says to `count` rows of other inputs.
+    /// What the graph says to `count` rows of other inputs; one in halves, to those of the map between them.
     pub fn run_on(
         &self,
         feed: &Feed<'_>,

@@ -1,6 +1,7 @@
 //! A question made ready for a model.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use whycam_graph::derive::Classes;
@@ -26,7 +27,7 @@ use crate::target::{Aimed, Beside};
 /// A question, made ready for a model.
 pub struct Explainer<'m> {
     pub(super) model: Cow<'m, Model>,
-    pub(super) derived: Derived,
+    pub(super) derived: Arc<Derived>,
     pub(super) ensembles: Ensembles,
     perturber: Option<Perturber>,
     given: Vec<usize>,
@@ -86,11 +87,17 @@ impl<'m> Explainer<'m> {
             }
         }
         let shown = Shown::all(&asked, question.fuse)?;
-        let derived = Derived::new(model, engine, Classes { top, given: given.len() }, &formulas)?;
         let ensembles = Ensembles::new(model, engine, targets.len(), averaged.into_iter())?;
+        let classes = Classes { top, given: given.len() };
+        // Without formulas the program that scores copies is the one that scores the image.
+        let shared = if formulas.is_empty() { classes } else { Classes { top: 0, given: targets.len() } };
         let perturber = match perturbations.as_slice() {
             [] => None,
-            perturbations => Some(Perturber::new(model, engine, targets.len(), perturbations)?),
+            perturbations => Some(Perturber::new(model, engine, shared, perturbations)?),
+        };
+        let derived = match &perturber {
+            Some(perturber) if formulas.is_empty() => perturber.scores(),
+            _ => Arc::new(Derived::new(model, engine, classes, &formulas)?),
         };
         let Question { fuse, align, batch, .. } = *question;
         let batch = if model.mixes_images() { 1 } else { batch };

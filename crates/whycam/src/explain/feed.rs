@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use whycam_engine::load;
+use whycam_engine::{load, load_for};
 use whycam_graph::derive::TARGET;
 use whycam_graph::{DType, Dim, Engine, Graph, Program, Shape, Tensor, ValueId};
 
@@ -18,8 +18,17 @@ pub(super) struct Loaded {
 
 impl Loaded {
     pub fn new(engine: &dyn Engine, graph: &Graph) -> Result<Loaded> {
+        Loaded::of(graph, load(engine, graph)?)
+    }
+
+    /// A program most of whose runs have many rows.
+    pub fn for_many(engine: &dyn Engine, graph: &Graph) -> Result<Loaded> {
+        Loaded::of(graph, load_for(engine, graph, true)?)
+    }
+
+    fn of(graph: &Graph, program: Box<dyn Program>) -> Result<Loaded> {
         let inputs = graph.inputs().iter().map(|&id| graph.value(id).name.clone()).collect();
-        Ok(Loaded { program: load(engine, graph)?, inputs })
+        Ok(Loaded { program, inputs })
     }
 }
 

@@ -1,14 +1,17 @@
 //! Perturbations: an image's copies are run in batches, and their scores become a map.
 
-use whycam_graph::derive::Classes;
-use whycam_graph::{Engine, ValueId};
+use std::sync::Arc;
+
+use whycam_graph::derive::{Classes, derive};
+use whycam_graph::{Engine, ValueId, pass};
 
 use super::asking::Asking;
 use super::derived::{Derived, Said};
+use super::feed::Loaded;
 use super::layers::ReadLayer;
 use super::scores::probabilities;
-use super::windows::Windows;
-use crate::error::Result;
+use super::windows::{Halves, Windows};
+use crate::error::{Error, Result};
 use crate::map::Raw;
 use crate::method::Method;
 use crate::method::perturbation::{On, Perturbation, Planes, Scene, Scored};
@@ -16,7 +19,9 @@ use crate::model::Model;
 
 /// The programs that score copies.
 pub(super) struct Perturber {
-    scores: Derived,
+    scores: Arc<Derived>,
+    /// How many classes the scores' program is told.
+    given: usize,
     layers: Vec<ReadLayer>,
     /// For methods whose copies differ from the image in a patch, by name.
     windows: Vec<(String, Windows)>,
@@ -27,29 +32,48 @@ impl Perturber {
     pub fn new(
         model: &Model,
         engine: &dyn Engine,
-        classes: usize,
+        classes: Classes,
         asked: &[(Method, Perturbation, Option<ValueId>)],
     ) -> Result<Perturber> {
-        let classes = Classes { top: 0, given: classes };
+        let all = Classes { top: 0, given: classes.top + classes.given };
         let mut layers: Vec<ReadLayer> = Vec::new();
         for (_, _, layer) in asked {
             let Some(value) = layer.filter(|value| !layers.iter().any(|l| l.value == *value)) else {
                 continue;
             };
             let above = asked.iter().any(|(_, p, l)| p.on == On::Channels && *l == Some(value));
-            layers.push(ReadLayer::new(model, engine, value, above.then_some(classes))?);
+            layers.push(ReadLayer::new(model, engine, value, above.then_some(all))?);
         }
+        let derived = derive(model.graph(), model.image(), model.scored()?, classes, &[])?;
+        let graph = pass::lower(&derived.graph, engine.name())?;
+        let mut halves = Halves::default();
         let mut windows = Vec::new();
         let image = [model.input().height, model.input().width];
         for (method, perturbation, _) in asked {
-            if let Some(patches) = (perturbation.patches)(method, image)
+            let Some(patches) = (perturbation.patches)(method, image) else { continue };
+            match Windows::new(model, engine, &graph, &patches, &mut halves) {
+                Ok(Some(made)) => windows.push((method.to_string(), made)),
+                Ok(None) if patches.forced => {
+                    return Err(Error::ask(
+                        format!("{method}: the network has no windows that save anything"),
+                        "leave out by=windows",
+                    ));
+                }
+                Err(error) if patches.forced => return Err(error),
                 // An engine that does not take the windows' graphs may take the whole one.
-                && let Ok(Some(made)) = Windows::new(model, engine, classes.given, &patches)
-            {
-                windows.push((method.to_string(), made));
+                _ => (),
             }
         }
-        Ok(Perturber { scores: Derived::new(model, engine, classes, &[])?, layers, windows })
+        let scores = match halves.into_first() {
+            Some(halves) => halves,
+            None => Arc::new(Derived::of_scores(Loaded::new(engine, &graph)?)),
+        };
+        Ok(Perturber { scores, given: classes.given, layers, windows })
+    }
+
+    /// The program that scores images.
+    pub fn scores(&self) -> Arc<Derived> {
+        self.scores.clone()
     }
 
     /// How the copies of a method are run, once that is settled.
@@ -93,12 +117,13 @@ impl Perturber {
             };
             classes.iter().map(|&class| scores.get(class).copied().unwrap_or(f32::NAN)).collect()
         };
+        let told = Asking { classes: &classes[classes.len().saturating_sub(self.given)..], ..*asking };
         let said = |copies: Vec<Vec<f32>>| -> Result<Vec<Said>> {
             match above {
                 Some((layer, activation)) => layer.scores(asking, activation, &copies.concat()),
                 None => {
                     let images: Vec<f32> = copies.into_iter().flat_map(|c| asking.laid_out(c)).collect();
-                    self.scores.run(feed, model, &images, classes)
+                    self.scores.run(feed, model, &images, told.classes)
                 }
             }
         };
@@ -110,19 +135,22 @@ impl Perturber {
         let mut images = |places: &[usize]| said(places.iter().map(|&at| copy(at)).collect::<Result<_>>()?);
         let count = copies.count();
         let windows = self.windows(&method.to_string());
-        let scores: Vec<Vec<f32>> =
-            match windows.and_then(|w| w.said(asking, copies.as_ref(), &mut images, progress)) {
-                Some(said) => said.iter().map(of_classes).collect(),
-                None => {
-                    let mut scores = Vec::with_capacity(count);
-                    for start in (0..count).step_by(feed.batch()) {
-                        let places: Vec<usize> = (start..count.min(start + feed.batch())).collect();
-                        scores.extend(images(&places)?.iter().map(of_classes));
-                        progress(scores.len(), count);
-                    }
-                    scores
+        let by_windows = match windows {
+            Some(windows) => windows.said(&told, copies.as_ref(), &mut images, progress)?,
+            None => None,
+        };
+        let scores: Vec<Vec<f32>> = match by_windows {
+            Some(said) => said.iter().map(of_classes).collect(),
+            None => {
+                let mut scores = Vec::with_capacity(count);
+                for start in (0..count).step_by(feed.batch()) {
+                    let places: Vec<usize> = (start..count.min(start + feed.batch())).collect();
+                    scores.extend(images(&places)?.iter().map(of_classes));
+                    progress(scores.len(), count);
                 }
-            };
+                scores
+            }
+        };
         let whole = said(vec![value.clone()])?.first().map(of_classes).unwrap_or_default();
         let map = |(k, &whole): (usize, &f32)| {
             let of_class: Vec<f32> = scores.iter().filter_map(|s| s.get(k).copied()).collect();

@@ -1,16 +1,14 @@
 //! Patches of the image without running the whole network for each: only the windows that change are computed again.
 
-use std::cell::Cell;
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
-use whycam_graph::derive::{Classes, derive};
 use whycam_graph::window::{self, Maps, Span, Spans};
-use whycam_graph::{DType, Engine, Graph, Tensor, pass};
+use whycam_graph::{Build, DType, Engine, Graph, Tensor, ValueId, pass};
 
 use super::asking::Asking;
 use super::derived::{Derived, Said};
-use super::feed::{Loaded, padded};
+use super::feed::Loaded;
 use crate::error::{Error, Result};
 use crate::method::perturbation::{Copies, Grid};
 use crate::model::Model;
@@ -24,45 +22,75 @@ pub(super) struct Windows {
     plan: window::Windows,
     whole: Loaded,
     part: Loaded,
-    head: Derived,
+    head: Arc<Derived>,
     /// How many rows above the cut hold no more cells than one image.
     rows: usize,
+    forced: bool,
     /// How many times faster this was than whole images when both were timed; NaN where it failed.
     faster: OnceLock<f64>,
 }
 
+/// A network loaded in halves, by the value between them; so weights above a cut are loaded once.
+#[derive(Default)]
+pub(super) struct Halves(Vec<(ValueId, Arc<Derived>)>);
+
+impl Halves {
+    /// The network cut at a value.
+    fn at(&mut self, engine: &dyn Engine, graph: &Graph, cut: ValueId) -> Result<Arc<Derived>> {
+        if let Some((_, halves)) = self.0.iter().find(|(at, _)| *at == cut) {
+            return Ok(halves.clone());
+        }
+        let mut build = Build::extend(graph);
+        let map = build.copy(cut)?;
+        let below = Loaded::new(engine, &pass::prune(&build.finish(vec![map])))?;
+        let above = Loaded::for_many(engine, &pass::cut(graph, cut, |_, value| Ok(value))?)?;
+        let halves = Arc::new(Derived::halves(below, &graph.value(cut).name, above));
+        self.0.push((cut, halves.clone()));
+        Ok(halves)
+    }
+
+    /// The first, where there is any.
+    pub fn into_first(self) -> Option<Arc<Derived>> {
+        self.0.into_iter().next().map(|(_, halves)| halves)
+    }
+}
+
 impl Windows {
-    /// The programs for patches of these rows and columns; `None` where nothing is saved.
+    /// The programs for patches of an image, from the lowered graph of its scores; `None` where nothing is saved.
     pub fn new(
         model: &Model,
         engine: &dyn Engine,
-        classes: usize,
+        graph: &Graph,
         patches: &Grid,
+        halves: &mut Halves,
     ) -> Result<Option<Windows>> {
         let input = model.input();
         if input.layout != Layout::Nchw || input.batch.is_some_and(|batch| batch > 1) {
             return Ok(None);
         }
-        let derived =
-            derive(model.graph(), model.image(), model.scored()?, Classes { top: 0, given: classes }, &[])?;
-        let graph = pass::lower(&derived.graph, engine.name())?;
         let Some(image) = graph.find(&model.graph().value(model.image()).name) else { return Ok(None) };
         let span = |&[first, end]: &[usize; 2]| Span { first: first as i64, end: end as i64 };
-        let spans: Spans = [0, 1].map(|axis: usize| patches[axis].iter().map(span).collect());
-        let Some(plan) = window::windows(&graph, image, &spans)? else { return Ok(None) };
+        let spans: Spans = [0, 1].map(|axis: usize| patches.along[axis].iter().map(span).collect());
+        let Some(plan) = window::windows(graph, image, &spans)? else { return Ok(None) };
         let Some(cut) = graph.find(&plan.cut) else { return Ok(None) };
-        let head = pass::cut(&graph, cut, |_, value| Ok(value))?;
         let rows = match input.batch {
             Some(_) => 1,
-            None => (largest(&graph) / largest(&head).max(1)).clamp(1, HEAD),
+            None => {
+                let head = pass::cut(graph, cut, |_, value| Ok(value))?;
+                (largest(graph) / largest(&head).max(1)).clamp(1, HEAD)
+            }
         };
-        let head = Derived::of_scores(Loaded::new(engine, &head)?);
+        let head = halves.at(engine, graph, cut)?;
         let (whole, part) = (Loaded::new(engine, &plan.whole)?, Loaded::new(engine, &plan.part)?);
-        Ok(Some(Windows { plan, whole, part, head, rows, faster: OnceLock::new() }))
+        let forced = patches.forced;
+        Ok(Some(Windows { plan, whole, part, head, rows, forced, faster: OnceLock::new() }))
     }
 
     /// How it compares with whole images, in words, once both were timed.
     pub fn how(&self) -> Option<String> {
+        if self.forced {
+            return Some("windows, as asked".to_owned());
+        }
         self.faster.get().map(|&faster| match faster {
             _ if faster > 1.0 => format!("windows, {faster:.1}x faster than whole images"),
             _ if faster.is_nan() => "whole images, as windows failed".to_owned(),
@@ -72,51 +100,33 @@ impl Windows {
 
     /// Whether windows were faster than whole images when both were timed.
     pub fn chosen(&self) -> Option<bool> {
-        self.faster.get().map(|&faster| faster > 1.0)
+        if self.forced { Some(true) } else { self.faster.get().map(|&faster| faster > 1.0) }
     }
 
-    /// Whether windows are faster than `whole`, which runs whole images: the middle row of patches is timed once.
-    fn is_faster(
-        &self,
-        asking: &Asking<'_>,
-        maps: &Maps,
-        copies: &dyn Copies,
-        whole: &mut dyn FnMut(&[usize]) -> Result<Vec<Said>>,
-    ) -> Result<bool> {
-        if let Some(&faster) = self.faster.get() {
-            return Ok(faster > 1.0);
-        }
-        let [rows, columns] = [0, 1].map(|axis: usize| self.plan.patches[axis].len());
-        let row: Vec<usize> = (rows / 2 * columns..(rows / 2 + 1) * columns).collect();
-        let few =
-            &row[(columns - columns.min(asking.feed.batch())) / 2..][..columns.min(asking.feed.batch())];
-        let each = |duration: Duration, count: usize| duration.as_secs_f64() / count.max(1) as f64;
-        let start = Instant::now();
-        whole(few)?;
-        let slow = each(start.elapsed(), few.len());
-        let start = Instant::now();
-        self.run(asking, maps, copies, &|at| row.contains(&at), &mut |_, _| ())?;
-        let faster = slow / each(start.elapsed(), row.len()).max(f64::MIN_POSITIVE);
-        Ok(*self.faster.get_or_init(|| faster) > 1.0)
-    }
-
-    /// What the network says to each copy, where that is faster than `whole`. `None` too where windows fail: whole images
-    /// may do, or say why not.
+    /// What the network says to each copy, where that is faster than `whole`, which runs whole images. `None` too where
+    /// windows fail: whole images may do, or say why not.
+    ///
+    /// # Errors
+    /// When windows fail that are asked for.
     pub fn said(
         &self,
         asking: &Asking<'_>,
         copies: &dyn Copies,
         whole: &mut dyn FnMut(&[usize]) -> Result<Vec<Said>>,
         progress: &mut dyn FnMut(usize, usize),
-    ) -> Option<Vec<Said>> {
+    ) -> Result<Option<Vec<Said>>> {
         if self.chosen() == Some(false) {
-            return None;
+            return Ok(None);
         }
-        self.try_said(asking, copies, whole, progress).unwrap_or_else(|_| {
-            // Settled for the images to come, unless it was before.
-            let _ = self.faster.set(f64::NAN);
-            None
-        })
+        match self.try_said(asking, copies, whole, progress) {
+            Err(error) if self.forced => Err(error),
+            Err(_) => {
+                // Settled for the images to come, unless it was before.
+                let _ = self.faster.set(f64::NAN);
+                Ok(None)
+            }
+            said => said,
+        }
     }
 
     fn try_said(
@@ -129,17 +139,33 @@ impl Windows {
         let outputs = asking.feed.outputs(&self.whole, 1, &[asking.feed.images(asking.image)?], &[])?;
         let maps = self.plan.maps(&outputs)?;
         drop(outputs);
-        if !self.is_faster(asking, &maps, copies, whole)? {
-            return Ok(None);
-        }
         let count = copies.count();
-        let done = Cell::new(0_usize);
         let mut said: Vec<Option<Said>> = (0..count).map(|_| None).collect();
-        self.run(asking, &maps, copies, &|_| true, &mut |at, answer| {
+        let mut first = Vec::new();
+        if !self.forced && self.faster.get().is_none() {
+            // One row of patches is timed, and as many whole images as a run has.
+            let [rows, columns] = [0, 1].map(|axis: usize| self.plan.patches[axis].len());
+            first.extend(rows / 2 * columns..(rows / 2 + 1) * columns);
+            let few = columns.min(asking.feed.batch());
+            let each = |start: Instant, count: usize| start.elapsed().as_secs_f64() / count.max(1) as f64;
+            let start = Instant::now();
+            whole(&first[(columns - few) / 2..][..few])?;
+            let slow = each(start, few);
+            let start = Instant::now();
+            self.run(asking, &maps, copies, &|at| first.contains(&at), &mut |at, answer| {
+                said[at] = Some(answer);
+            })?;
+            let faster = slow / each(start, columns).max(f64::MIN_POSITIVE);
+            if *self.faster.get_or_init(|| faster) <= 1.0 {
+                return Ok(None);
+            }
+        }
+        let mut done = first.len();
+        self.run(asking, &maps, copies, &|at| !first.contains(&at), &mut |at, answer| {
             said[at] = Some(answer);
-            done.set(done.get() + 1);
-            if done.get().is_multiple_of(asking.feed.batch()) || done.get() == count {
-                progress(done.get(), count);
+            done += 1;
+            if done.is_multiple_of(asking.feed.batch()) || done == count {
+                progress(done, count);
             }
         })?;
         said.into_iter().collect::<Option<Vec<Said>>>().map(Some).ok_or_else(unanswered)
@@ -159,17 +185,15 @@ impl Windows {
         let shape = [input.channels, input.height, input.width];
         let most = feed.batch() * self.rows;
         let at_cut = self.plan.cut.as_str();
-        let mut waiting: (Vec<usize>, Vec<f32>) = Default::default();
-        let mut above = |waiting: &mut (Vec<usize>, Vec<f32>)| -> Result<()> {
-            let (places, values) = std::mem::take(waiting);
+        let mut waiting: (Vec<usize>, Vec<u8>) = Default::default();
+        let mut above = |waiting: &mut (Vec<usize>, Vec<u8>)| -> Result<()> {
+            let (places, cells) = std::mem::take(waiting);
             if places.is_empty() {
                 return Ok(());
             }
             let map = self.plan.cut_shape(maps);
-            let size: usize = map.iter().product();
-            let rows = feed.rows(places.len());
-            let dims: Vec<usize> = [rows].into_iter().chain(map).collect();
-            let tensor = Tensor::floats(DType::F32, &dims, &padded(&values, size, rows))?;
+            let dims = [&[places.len()], &map[..]].concat();
+            let (rows, tensor) = (places.len(), Tensor::new(DType::F32, dims, cells)?);
             let said = self.head.run_on(feed, model, rows, &[(at_cut, tensor)], classes)?;
             places.into_iter().zip(said).for_each(|(at, said)| answer(at, said));
             Ok(())
@@ -185,7 +209,7 @@ impl Windows {
                 if let Err(error) = copies.take_away(at, &mut copy) {
                     failed = Some(error);
                 }
-                Ok(copy)
+                Tensor::f32(&shape, &copy)
             })?;
             if let Some(error) = failed {
                 return Err(error);
@@ -194,7 +218,7 @@ impl Windows {
                 inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
             let outputs = feed.outputs(&self.part, run.len(), &inputs, &[])?;
             let windows = outputs.first().ok_or_else(unanswered)?;
-            waiting.1.extend(self.plan.paste(&run, maps, windows)?);
+            self.plan.paste(&run, maps, windows, &mut waiting.1)?;
             waiting.0.extend(run);
             if waiting.0.len() + feed.batch() > most {
                 above(&mut waiting)?;

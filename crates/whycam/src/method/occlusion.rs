@@ -10,7 +10,7 @@
 #![doc = include_str!("../../examples/occlusion.rs")]
 //! ```
 
-use super::perturbation::{Copies, FILLS, On, Perturbation, Scored};
+use super::perturbation::{Copies, FILLS, Grid, On, Perturbation, Scored};
 use super::{Kind, Method, MethodInfo, MethodOption, Space, Takes};
 use crate::error::Result;
 use crate::map::Raw;
@@ -42,6 +42,11 @@ pub(super) const METHOD: MethodInfo = MethodInfo {
             takes: Takes::Word(&["logit", "probability"]),
             about: "which score is compared",
         },
+        MethodOption {
+            name: "by",
+            takes: Takes::Word(&["auto", "windows", "whole"]),
+            about: "what runs: the windows that a patch changes, whole images, or what is faster for one row of patches",
+        },
     ],
     kind: Kind::Perturbation(Perturbation {
         on: On::Image,
@@ -54,7 +59,9 @@ pub(super) const METHOD: MethodInfo = MethodInfo {
             let patches = Patches::of(chosen, image);
             let grid = patches.grid();
             let along = |axis: usize| (0..grid[axis]).map(|at| patches.covered(axis, at)).collect();
-            (patches.size > 0).then(|| [along(0), along(1)])
+            let by = chosen.word("by");
+            (patches.size > 0 && by != "whole")
+                .then(|| Grid { along: [along(0), along(1)], forced: by == "windows" })
         },
         copies: |chosen, scene| {
             let image = [scene.value.height, scene.value.width];

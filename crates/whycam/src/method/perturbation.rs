@@ -15,15 +15,22 @@ pub struct Perturbation {
     pub legend: Option<&'static str>,
     /// Which score of a copy counts.
     pub scored: fn(&Method) -> Scored,
-    /// The patches that copies of an image of that height and width differ in; `None` where they differ in more.
+    /// The patches that copies of an image of that height and width differ in; `None` where they differ in more, or whole
+    /// images are to be run.
     pub patches: fn(&Method, [usize; 2]) -> Option<Grid>,
     /// The copies of one value.
     pub copies: fn(&Method, &Scene<'_>) -> Result<Box<dyn Copies>>,
 }
 
-/// Patches: the rows that they cover, each `[first, one behind the last]`, and the columns; each of the rows with each of
-/// the columns, row by row.
-pub type Grid = [Vec<[usize; 2]>; 2];
+/// Patches of an image.
+#[derive(Clone, Debug)]
+pub struct Grid {
+    /// The rows that they cover, each `[first, one behind the last]`, and the columns; each of the rows with each of the
+    /// columns, row by row.
+    pub along: [Vec<[usize; 2]>; 2],
+    /// Whether they are run by windows without timing whole images.
+    pub forced: bool,
+}
 
 /// What is perturbed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
