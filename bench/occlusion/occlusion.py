@@ -1,0 +1,141 @@
+"""Times occlusion by windows, by whole images, and by captum, one process after the other on the same network and image.
+
+Every time is kept, by model, stride and tool, and the table of BENCHMARKS.md is rewritten from what is kept; so a long run can
+be made in pieces. whycam's time and peak memory are those of the whole process, captum's time that of the call.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+sys.path.insert(0, str(HERE.parent / "speed"))
+from speed import ENGINES, export, machine  # noqa: E402
+
+# Times as fast as whole images, and as captum for each patch.
+TARGETS = {"vgg16": (4.5, 6), "resnet50": (1.5, 2.2)}
+OTHERS = ["densenet121", "mobilenet_v2", "efficientnet_b0", "inception_v3", "squeezenet1_1", "shufflenet_v2_x1_0"]
+# A class for which every network with random weights has a score.
+CLASS, BATCH, SIDE = 281, 8, 224
+
+
+def measured(command, env=None):
+    """Seconds, peak memory in GB, and what a process printed."""
+    start = time.perf_counter()
+    process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, text=True, env=env)
+    told = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{command[0]} failed")
+    return time.perf_counter() - start, usage.ru_maxrss / 1e6, told
+
+
+def image(work):
+    """The image that all tools get: deterministic noise."""
+    file = work / "x.npy"
+    if not file.exists():
+        np.save(file, np.random.default_rng(0).standard_normal((1, 3, SIDE, SIDE), np.float32))
+    return file
+
+
+def run_whycam(work, model, stride, engine, by):
+    out = work / f"{model}-{stride}-{engine}-{by}"
+    method = f"occlusion:size=35:stride={stride}:by={by}"
+    seconds, memory, told = measured([
+        ROOT / "target/release/whycam", "explain", image(work), "--model", export(work, model), "--engine", engine,
+        "--method", method, "--target", f"class:{CLASS}", "--batch", BATCH, "--no-pictures", "--raw", "--json", "--force",
+        "--out", out,
+    ])
+    record = json.loads(told.splitlines()[0])
+    how = [note for note in record["maps"][0]["notes"] if note.startswith("run-by")]
+    return {"seconds": seconds, "memory": memory, "patches": (-(-SIDE // stride)) ** 2, "map": str(next(out.glob("*.npy"))),
+            "notes": how, "version": f"{record['engine']['name']} {record['engine']['version']}"}
+
+
+def run_captum(work, model, stride):
+    command = [sys.executable, HERE / "captum_occlusion.py", model, image(work), stride, BATCH]
+    _, memory, told = measured(command)
+    seconds, patches, version = told.strip().split(" ", 2)
+    return {"seconds": float(seconds), "memory": memory, "patches": int(patches), "version": version}
+
+
+def difference(a, b):
+    """The largest difference of two maps, of the largest change."""
+    a, b = (np.load(run["map"]).astype(np.float64) for run in (a, b))
+    return np.abs(a - b).max() / np.abs(b).max()
+
+
+def line(model, stride, engine, runs):
+    """A row of the table; `None` where nothing can be compared."""
+    windows, whole, captum = (runs.get(tool) for tool in (f"{engine} windows", f"{engine} whole", "captum"))
+    if windows is None:
+        return None
+    against_whole, against_captum = TARGETS.get(model, (None, None))
+
+    def cell(run):
+        return f"{run['seconds']:.1f} s, {run['memory']:.2f} GB" if run else "not run"
+
+    def ratio(faster, target):
+        if faster is None:
+            return ""
+        bound = "" if target is None else f" (≥ {target}: {'met' if faster >= target else '**missed**'})"
+        return f"**{faster:.2f}**{bound}"
+
+    each = lambda run: run["seconds"] / run["patches"]
+    cells = [
+        model, ENGINES[engine], str(stride), cell(windows), cell(whole),
+        ratio(each(whole) / each(windows) if whole else None, against_whole),
+        f"{difference(windows, whole):.0e}" if whole else "",
+        f"{each(captum) * 1e3:.0f} ms, {captum['memory']:.2f} GB" if captum else "not run",
+        ratio(each(captum) / each(windows) if captum else None, against_captum),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def report(work):
+    """Rewrites what stands between the markers of BENCHMARKS.md."""
+    files = sorted(work.glob("*.json"), key=lambda f: (f.stem.split("@")[0] not in TARGETS, f.stem))
+    kept = [(*file.stem.split("@"), json.loads(file.read_text())) for file in files]
+    lines = [line(model, int(stride), engine, runs) for model, stride, runs in kept for engine in ENGINES]
+    versions = dict.fromkeys(run["version"] for _, _, runs in kept for run in runs.values() if "version" in run)
+    text = [
+        "| model | engine | stride | windows | whole images | times as fast | difference | captum, a patch | times as fast |",
+        "|" + "---|" * 9, *filter(None, lines), "",
+        f"Once each, batches of {BATCH}, two threads where the machine has two. Machine: {machine()}. Versions: {'; '.join(versions)}.",
+    ]
+    file = ROOT / "BENCHMARKS.md"
+    before, rest = file.read_text().split("<!-- occlusion -->")
+    joined = "\n".join(text)
+    file.write_text(f"{before}<!-- occlusion -->\n{joined}\n<!-- /occlusion -->{rest.split('<!-- /occlusion -->')[1]}")
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="bench/occlusion/run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join([*TARGETS, *OTHERS])}; the first two when left out")
+    parser.add_argument("--stride", type=int, default=8, help="pixels from one patch to the next (default 8); times fall with its square")
+    parser.add_argument("--tools", default="windows,whole,captum", help="which of windows, whole and captum to time, joined by commas")
+    parser.add_argument("--engines", default=",".join(ENGINES), help="ort, rten, or both joined by a comma")
+    parser.add_argument("--report", action="store_true", help="time nothing, rewrite the table from what is kept")
+    work = Path(sys.argv[1])
+    asked = parser.parse_args(sys.argv[2:])
+    for model in [] if asked.report else asked.models or TARGETS:
+        file = work / f"{model}@{asked.stride}.json"
+        for tool in asked.tools.split(","):
+            for engine in asked.engines.split(",") if tool != "captum" else [None]:
+                found = run_captum(work, model, asked.stride) if engine is None else run_whycam(work, model, asked.stride, engine, tool)
+                runs = json.loads(file.read_text()) if file.exists() else {}
+                runs[" ".join(filter(None, [engine, tool]))] = found
+                file.write_text(json.dumps(runs, indent=1))
+                print(f"{model}, stride {asked.stride}, {engine or ''} {tool}: {found['seconds']:.1f} s, {found['memory']:.2f} GB", flush=True)
+    report(work)
+
+
+if __name__ == "__main__":
+    main()
