@@ -64,11 +64,10 @@ def main():
             start = time.monotonic()
             row = apart(entry, exporter, args)
             row["whycam"] = measured_by
-            row["seconds"] = round(time.monotonic() - start)
             rows.put(row)
             if not args.keep:
                 shutil.rmtree(args.work / "models" / entry.id, ignore_errors=True)
-            print(f"{i + 1:3}/{len(wanted)} {entry.id:44} {row['seconds']:4} s  {report.summary(row)}", flush=True)
+            print(f"{i + 1:3}/{len(wanted)} {entry.id:44} {time.monotonic() - start:4.0f} s  {report.summary(row)}", flush=True)
     report.write(engines(), subject.ROOT / "PARITY.md", Counter(e.source for e in zoo.entries() for x in NAMES if x in e.exporters))
 
 

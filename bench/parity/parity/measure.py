@@ -1,12 +1,14 @@
 """One model and exporter: export, explain, compare. Returns a row that can be kept as JSON."""
 
+from collections import defaultdict
+
 import numpy as np
 import onnx
 
 from . import subject
 from .export import CannotExport
 from .layouts import laid_out
-from .reference import grad_cam, grids
+from .reference import TOKENS, grad_cam, grids
 from .torch_side import RULES, TorchSide
 
 SEEDS = 4
@@ -17,7 +19,8 @@ NOISE = 1e-5  # errors against float64 that are rounding alone, whoever makes th
 VANISHES = 1e-4  # a map is no reference when it is that small a part of what cancels in it: float32 knows it to 1e-3 at best
 NOTHING = 1e-30  # nor when float32 can hardly hold it
 CONTRADICTS = 1e-3  # a gradient that is farther from float64 is not off by rounding
-CANDIDATES = 12  # layers near the middle that are looked at
+CANDIDATES = 12  # layers that are looked for at once, from the middle down
+TIMES = 3  # this often
 GRAD_CAM = "grad-cam:relu=off"
 
 
@@ -90,21 +93,22 @@ def half_way(side, path, layers, auto):
     """The name of the layer nearest the middle that the framework has too (exporters split calls) and whose Grad-CAM does not vanish:
     that of an attention's keys does, whose signals add up to 0."""
     known = list(layers)
-    near = [n for n in known[len(known) // 2 :: -1] if n != auto and layers[n]["height"] * layers[n]["width"] > 1][:CANDIDATES]
-    if not near:
-        return []
-    found = locate(side, path, [*near, *([auto] if auto else [])])
-    said = side.single("gradient")
+    near = [n for n in known[len(known) // 2 :: -1] if n != auto and layers[n]["height"] * layers[n]["width"] > 1]
 
     def is_reference(name, layout, value, signal):
-        maps = layer_maps(value, signal, layout, (layers[name]["height"], layers[name]["width"]))
+        at = layers[name]
+        if np.size(value) > at["channels"] * (at["height"] * at["width"] + TOKENS):
+            return False  # windows that are padded have cells outside the image
+        maps = layer_maps(value, signal, layout, (at["height"], at["width"]))
         return any(not vanishes(*map_and_terms) for map_and_terms in maps)
 
-    shared = [
-        name for (name, places), there in zip(found.items(), said.layers, strict=True)
-        if name != auto and any(at is not None and at[1] is not None and is_reference(name, layout, *at) for (_, layout), at in zip(places, there, strict=False))
-    ]  # fmt: skip
-    return (shared or near)[:1]
+    for start in range(0, min(len(near), TIMES * CANDIDATES), CANDIDATES):
+        found = locate(side, path, [*near[start : start + CANDIDATES], *([auto] if auto else [])])
+        for (name, places), there in zip(found.items(), side.single("gradient").layers, strict=True):
+            here = zip(places, there, strict=False)
+            if name != auto and any(at is not None and at[1] is not None and is_reference(name, layout, *at) for (_, layout), at in here):
+                return [name]
+    return near[:1]
 
 
 def locate(side, path, names):
@@ -147,8 +151,9 @@ def compare(side, path, maps, row):
             return finding | image_finding(m, [r.image for r in runs[method]], exact[method].image if exact else None, [r.image for r in unsure.get(method, [])])
         # A value may be what several calls give, views of one another; its signal is that of one of them.
         i, candidates = names.index(m["layer"]), []
-        for k, place in enumerate(places[m["layer"]]):
-            at = lambda said: said.layers[i][k]
+        for calls in groups(places[m["layer"]]):
+            place = " + ".join(places[m["layer"]][k][0] for k in calls), places[m["layer"]][calls[0]][1]
+            at = lambda said: added([said.layers[i][k] for k in calls])
             candidates.append(layer_finding(m, place, [at(r) for r in runs["gradient"]], at(exact["gradient"]) if exact else None, [at(r) for r in unsure.get("gradient", [])]))
         return finding | min(candidates, key=lambda c: c.get("error", np.inf), default={"cause": "no call of the framework gives this activation"})
 
@@ -168,6 +173,20 @@ def compare(side, path, maps, row):
         for why, key in (("vanishes", "vanished"), ("ill", "ill")):
             if f.get(why):
                 row[key] = f"{f['method']} at {f['layer']}"
+
+
+def groups(places):
+    """Each call alone, and the calls of one function together: exporters merge what is computed twice, whose signals add up."""
+    by_function = defaultdict(list)
+    for k, (place, _) in enumerate(places):
+        by_function[place.rsplit(" ", 1)[-1]].append(k)
+    return [[k] for k in range(len(places))] + [calls for calls in by_function.values() if len(calls) > 1]
+
+
+def added(calls):
+    """The value that all calls give, and the sum of their signals."""
+    signals = [signal for _, signal in calls if signal is not None and np.shape(signal) == np.shape(calls[0][0])]
+    return calls[0][0], sum(signals[1:], signals[0]) if signals else None
 
 
 def is_layer_map(m):

@@ -20,6 +20,7 @@ from reference import MAX_POOLS, RECTIFIERS, Rectify  # noqa: E402
 EPS = torch.finfo(torch.float32).eps
 STEP = 1e-6  # of central differences in float64
 JITTER = 8 * EPS  # of the largest value: less than what deep networks in float32 are off by (3e-6 at the end of a DenseNet-169)
+TOKENS = 8  # of classes and registers, at most
 MATCHES = 8  # calls that give one activation: a value and its views, which need not get the same signal
 GATES = ("hardswish", "hardsigmoid", "hardmish")  # modules that may be written with a ReLU6, which is no rectifier there
 
@@ -214,7 +215,7 @@ def grids(array, size):
             if math.prod(shape[first:last]) == h * w and (last == first + 1 or 1 not in (shape[first], shape[last - 1])):
                 cells = array.reshape(*shape[:first], h * w, *shape[last:])
                 ways.append(np.moveaxis(cells, first, -1))
-    if len(shape) == 3 and 0 < shape[1] - h * w <= 8:
+    if len(shape) == 3 and 0 < shape[1] - h * w <= TOKENS:
         ways.append(array[:, shape[1] - h * w :].transpose(0, 2, 1))
     return [way.reshape(1, -1, h, w) for way in ways]
 

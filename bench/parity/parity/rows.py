@@ -6,7 +6,7 @@ from .subject import ROOT
 
 FOLDER = ROOT / "bench" / "parity" / "rows"
 KEPT = (
-    "source", "model", "shape", "exporter", "opset", "target", "seed", "rejected", "engine", "whycam", "seconds", "note",
+    "source", "model", "shape", "exporter", "opset", "target", "seed", "rejected", "engine", "whycam", "note",
     "broken", "vanished", "ill", "no_export", "asked", "methods",
 )  # fmt: skip
 KEPT_OF_A_MAP = ("method", "module", "layer", "grid", "error", "error64", "torch64", "disturbed", "order", "cause", "vanishes", "ill", "pass")
@@ -40,8 +40,9 @@ class Rows:
 
 
 def engines():
-    """The rows of every engine that PARITY.md tells of."""
-    return {path.stem: list(Rows(path.stem)) for path in sorted(FOLDER.glob("*.jsonl")) if path.stem != "targets"}
+    """The rows of every engine that PARITY.md tells of, the most first."""
+    found = {path.stem: list(Rows(path.stem)) for path in FOLDER.glob("*.jsonl") if path.stem != "targets"}
+    return dict(sorted(found.items(), key=lambda of: -len(of[1])))
 
 
 def short(row):

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -46,13 +45,11 @@ def explain(model, inputs, target, methods, layers, engine, folder, options=()):
     for name, array in further:
         np.save(folder / f"{name}.npy", array)
         more += ["--input", f"{name}={folder / name}.npy"]
-    start = time.monotonic()
     out = whycam(
         "explain", folder / "x.npy", "--model", model, "--target", target, "--method", ",".join(methods), "--layer", ",".join(layers),
         "--engine", engine, "--threads", 1, "--raw", "--json", "--quiet", "--out", folder / "out", *more, *options,
     )  # fmt: skip
     record = json.loads(out.strip().splitlines()[-1])
-    record["seconds"] = time.monotonic() - start
     for entry in record["maps"]:
         entry["array"] = np.load(folder / "out" / entry["files"]["raw"])
     return record

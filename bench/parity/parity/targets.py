@@ -65,7 +65,7 @@ def main():
                 start = time.monotonic()
                 row = apart(entry, exporter, Choice(engine, args.work))
                 target = "similar:" + Path(row["target"]).name if "npy" in row.get("target", "") else row.get("target")
-                rows.put(row | {"target": target, "asked": engine, "whycam": measured_by, "seconds": round(time.monotonic() - start)})
+                rows.put(row | {"target": target, "asked": engine, "whycam": measured_by})
                 print(f"{entry.name:40} {time.monotonic() - start:6.1f} s  {report.summary(row)}", flush=True)
     write(list(rows), files)
 
