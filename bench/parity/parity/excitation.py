@@ -25,7 +25,7 @@ IMAGES = 2
 
 def measure(name, drawn, far, args):
     """Adds what is missing to the file of that network."""
-    path = args.work / f"mwp.{name}.json"
+    path = args.rows / f"mwp.{name}.json"
     side, layer, more = NETWORKS[name]
     if path.exists() and not args.again:
         return

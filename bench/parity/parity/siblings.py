@@ -3,13 +3,14 @@
     bench/parity/run siblings
 
 The same network, layer, class and image on both sides; maps are raw: neither enlarged nor scaled. Findings are kept in
-target/parity/siblings; what is there is not measured again.
+bench/parity/rows/siblings; what is there is not measured again.
 """
 
 import argparse
 import copy
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +26,8 @@ from .export import export
 from .reference import Reference
 
 TOLERANCE = 1e-3  # max|a−b| / max|b|
-TIMES_FLOAT32 = 2  # the distance from float64, in the peer's own
+TIMES_FLOAT32, ROUNDED = 2, 0.05  # the distance from float64, in the peer's own, where that is no more than so much
+SAME, FEW = 1e-5, 10  # gradients at a point of a path agree so far, but for so many of the 50
 SPREAD = (0.5, 2)  # of the squared distance of two means of noisy gradients, in what chance makes it
 # The network, the side of its image, how many images, a layer near the scores, one half-way down, and the linear layer that CAM reads.
 NETWORKS = {
@@ -35,6 +37,7 @@ NETWORKS = {
     "densenet121": (96, 2, "features.denseblock4", "features.denseblock2", None),
     "vgg16": (224, 1, "features.29", "features.15", None),
 }
+HERE = subject.ROOT / "bench" / "parity"
 LAYERS = ("last", "middle")
 PGC = "pytorch-grad-cam"
 
@@ -84,6 +87,7 @@ class Row:
     ours: Callable = lambda ours: ours  # whycam's map as what the peer defines
     free_sign: bool = False
     only: Callable = lambda name: True
+    path: bool = False  # an integral over a path, on which the gradient is compared point by point where the sums differ
 
     @property
     def key(self):
@@ -98,6 +102,10 @@ OWN_SCALE = "scales every channel on its own, the authors all of them together; 
 BLACK_OUT = "sets a channel to its least value − 10⁷ where the layer's least value is not 0; the paper sets it to 0"
 SCALED_BEFORE = "scales a channel to 0…1 before it is enlarged, the paper after"
 ROUNDING = "computes in float32 as whycam does; in brackets is its own distance from float64"
+TURNED = (
+    "and whycam add up gradients in float32: at so many points of the path a ReLU or max pool whose input is a tie but for rounding "
+    "decides otherwise in whycam than in float64; at the other points the gradient is as far from float64's as the last number says"
+)
 RULE = lambda rule: lambda case: case.rectified(rule)
 ROWS = [
     Row("grad-cam:relu=off", PGC, peers.grad_cam_library("GradCAM")),
@@ -109,8 +117,8 @@ ROWS = [
     Row("grad-cam++", "torchcam", peers.torchcam_library("GradCAMpp"), A_COPY, lambda c: formulas.relu(of_layer(formulas.grad_cam_plus_plus)(c))),
     Row("xgrad-cam:relu=off", PGC, peers.grad_cam_library("XGradCAM"), EPSILON, of_layer(formulas.xgrad_cam)),
     Row("xgrad-cam", "torchcam", peers.torchcam_library("XGradCAM"), EPSILON, lambda c: formulas.relu(of_layer(formulas.xgrad_cam)(c))),
-    Row("hires-cam:relu=off", PGC, peers.grad_cam_library("HiResCAM")),
-    Row("hires-cam:relu=off", "captum", peers.captum_layer(captum.LayerGradientXActivation, lambda out: out.sum(0))),
+    Row("hires-cam:relu=off", PGC, peers.grad_cam_library("HiResCAM"), ROUNDING, of_layer(formulas.hires_cam)),
+    Row("hires-cam:relu=off", "captum", peers.captum_layer(captum.LayerGradientXActivation, lambda out: out.sum(0)), ROUNDING, of_layer(formulas.hires_cam)),
     Row("layer-cam:relu=off", PGC, peers.grad_cam_library("LayerCAM")),
     Row("layer-cam", "torchcam", peers.torchcam_library("LayerCAM")),
     Row("eigen-cam:centre=on", PGC, peers.grad_cam_library("EigenCAM"), free_sign=True),
@@ -120,8 +128,8 @@ ROWS = [
     Row("score-cam", PGC, peers.grad_cam_library("ScoreCAM", True), layers=("last",), options=("--align", "corners")),
     Row("score-cam", "torchcam", peers.torchcam_library("ScoreCAM"), SCALED_BEFORE, lambda c: formulas.score_cam(c.net, c.x, c.target, c.activation), ("last",)),
     Row("full-grad", PGC, peers.grad_cam_library_full_grad, OWN_SCALE, lambda c: formulas.full_grad(peers.own(c), c.x, c.target), ("last",)),
-    Row("gradient", "captum", peers.captum_image(captum.Saliency, abs=False), layers=("last",)),
-    Row("gradient-x-input", "captum", peers.captum_image(captum.InputXGradient), layers=("last",)),
+    Row("gradient", "captum", peers.captum_image(captum.Saliency, abs=False), ROUNDING, RULE("gradient"), ("last",)),
+    Row("gradient-x-input", "captum", peers.captum_image(captum.InputXGradient), ROUNDING, lambda c: c.rectified("gradient") * c.x[0].numpy(), ("last",)),
     Row("guided-backprop", PGC, peers.grad_cam_library_guided, MODULES, RULE("guided_backprop"), ("last",)),
     Row("guided-backprop", "captum", peers.captum_image(captum.GuidedBackprop), MODULES, RULE("guided_backprop"), ("last",)),
     Row("deconvnet", "captum", peers.captum_image(captum.Deconvolution), MODULES, RULE("deconvnet"), ("last",)),
@@ -129,7 +137,7 @@ ROWS = [
     Row(
         "integrated-gradients", "captum",
         peers.captum_image(captum.IntegratedGradients, n_steps=peers.STEPS, method="riemann_middle", internal_batch_size=4),
-        ROUNDING, lambda c: formulas.integrated_gradients(peers.own(c), c.x, c.target, peers.STEPS), ("last",),
+        TURNED, lambda c: formulas.integrated_gradients(peers.own(c), c.x, c.target, peers.STEPS), ("last",), path=True,
     ),
     Row(
         f"occlusion:size={peers.PATCH}:stride={peers.STEP}", "captum", peers.captum_occlusion,
@@ -146,12 +154,34 @@ def far(ours, theirs, free_sign=False):
     return float(min(np.abs(ours - sign * theirs).max() for sign in signs) / scale) if scale else float(np.abs(ours).max() > 0)
 
 
+def along_the_path(case, file, args):
+    """At how many points of integrated gradients' path the gradient is another than in float64, and how far it is at the others."""
+    folder = args.work / "explained" / "path"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    x = case.x.numpy()
+    points = np.concatenate([x * np.float32((k + 0.5) / peers.STEPS) for k in range(peers.STEPS)])
+    np.save(folder / "x.npy", points)
+    subject.whycam(
+        "explain", folder / "x.npy", "--model", file, "--target", f"class:{case.target}", "--method", "gradient", "--engine", args.engine,
+        "--threads", 1, "--raw", "--no-pictures", "--force", "--quiet", "--out", folder,
+    )  # fmt: skip
+    net, distances = peers.own(case).double(), []
+    for k, point in enumerate(points):
+        ours = np.load(next(folder.glob(f"x-{k}.gradient.*.npy")))
+        point = torch.from_numpy(point[None]).double().requires_grad_()
+        distances.append(far(ours, torch.autograd.grad(net(point)[0, case.target], point)[0][0].numpy()))
+    same = [d for d in distances if d <= SAME]
+    return {"turned": len(distances) - len(same), "others": max(same, default=np.inf)}
+
+
 def measure(name, seed, layer, args):
     """Adds to the file of that network, image and layer what is missing: per row the error from the peer, and from the paper's
     formula where the peer departs from it."""
-    path = args.work / f"{name}.{seed}.{layer}.json"
+    path = args.rows / f"{name}.{seed}.{layer}.json"
     found = json.loads(path.read_text()) if path.exists() and not args.again else {}
     rows = [row for row in ROWS + NOISY if layer in row.layers and row.only(name) and row.key not in found]
+    rows = [row for row in rows if row.method.split(":")[0] not in args.skip.split(",")]
     if not rows:
         return
     case = Case(name, seed, layer)
@@ -177,6 +207,8 @@ def measure(name, seed, layer, args):
             if row.paper and finding["error"] > TOLERANCE:
                 paper = row.paper(case)
                 finding |= {"paper": far(ours, paper), "theirs": far(theirs, paper)}
+                if row.path and finding["paper"] > TOLERANCE:
+                    finding |= along_the_path(case, file, args)
         found[row.key] = finding
         path.write_text(json.dumps(found, indent=1) + "\n")
         print(f"{name} {seed} {case.layer} {row.key}: {finding}{'' if good(finding) else ' DIFFERS'}", flush=True)
@@ -186,7 +218,10 @@ def good(finding):
     if "spread" in finding:
         return SPREAD[0] <= finding["spread"] <= SPREAD[1]
     paper = finding.get("paper", np.inf)
-    return min(finding["error"], paper) <= TOLERANCE or paper <= TIMES_FLOAT32 * finding.get("theirs", 0)
+    if finding.get("turned", peers.STEPS) <= FEW:
+        return True
+    theirs = finding.get("theirs", 0)
+    return min(finding["error"], paper) <= TOLERANCE or (theirs <= ROUNDED and paper <= TIMES_FLOAT32 * theirs)
 
 
 HEAD = """# Agreement with pytorch-grad-cam, captum and torchcam
@@ -195,7 +230,7 @@ Every method that one of them has too, on torchvision's networks with seeded ran
 
     bench/parity/run siblings
 
-Nothing here is typed by hand. Both sides have the same network (whycam its ONNX file), layer, class and image; maps are compared raw, neither
+from `bench/parity/rows/siblings`. Nothing here is typed by hand. Both sides have the same network (whycam its ONNX file), layer, class and image; maps are compared raw, neither
 enlarged nor scaled: `max|a−b| / max|b|`, the largest of the images and, for methods that read a layer, of two layers: {layers}. At most {tolerance:g} is good.
 
 - Where a library departs from the paper by more than that, the cell has its distance, the distance from the paper's formula (in
@@ -236,9 +271,15 @@ def write(folder, path):
                 worst = max(f["error"] for f in findings)
                 cell = f"{worst:.1e}"
                 if any("paper" in f for f in findings):
-                    letter = letters.setdefault((row.peer, row.why), "abcdefghijklm"[len(letters)])
+                    # Where both are away from float64, rounding is what parts them.
+                    rounded = not row.path and any(f.get("paper", 0) > TOLERANCE for f in findings)
+                    why = ROUNDING if rounded else row.why
+                    letter = letters.setdefault((row.peer, why), "abcdefghijklm"[len(letters)])
                     cell += f"; paper {max(f['paper'] for f in findings if 'paper' in f):.1e}"
-                    if row.why == ROUNDING:
+                    if any("turned" in f for f in findings):
+                        turned = [f for f in findings if "turned" in f]
+                        cell += f"; {max(f['turned'] for f in turned)} of {peers.STEPS}, others {max(f['others'] for f in turned):.1e}"
+                    if why == ROUNDING:
                         cell += f" [{max(f.get('theirs', 0) for f in findings):.1e}]"
                     cell += f" ({letter})"
             cells.append(cell if all(map(good, findings)) else f"**{cell}**")
@@ -256,10 +297,12 @@ def write(folder, path):
 def main():
     p = argparse.ArgumentParser(prog="bench/parity/run siblings", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--only", default="", metavar="NETWORK", help="this network")
+    p.add_argument("--skip", default="", metavar="METHODS", help="leave these out, which run a network many hundred times")
     p.add_argument("--again", action="store_true", help="measure again what is there")
     p.add_argument("--report", action="store_true", help="write the table from what is there, measure nothing")
     p.add_argument("--engine", default="rten", help="what whycam runs models with")
-    p.add_argument("--work", type=Path, default=subject.ROOT / "target" / "parity" / "siblings", help="where rows are [default: target/parity/siblings]")
+    p.add_argument("--work", type=Path, default=subject.ROOT / "target" / "parity" / "siblings", help="where models and maps are [default: target/parity/siblings]")
+    p.add_argument("--rows", type=Path, default=HERE / "rows" / "siblings", help="where findings are [default: bench/parity/rows/siblings]")
     args = p.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     for name in [] if args.report else NETWORKS:
@@ -270,7 +313,7 @@ def main():
     for name in [] if args.report else excitation.NETWORKS:
         if args.only in ("", name):
             excitation.measure(name, drawn, far, args)
-    write(args.work, subject.ROOT / "bench" / "parity" / "SIBLINGS.md")
+    write(args.rows, HERE / "SIBLINGS.md")
 
 
 if __name__ == "__main__":
