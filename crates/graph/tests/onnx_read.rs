@@ -468,6 +468,31 @@ fn eye_like_has_ones_on_the_diagonal_that_it_names() {
     }
 }
 
+/// As PyTorch's older exporter counts cells: `start + step · i` up to a limit that a shape gives, ⌈(limit − start) / step⌉ of them.
+#[test]
+fn ranges_of_floats() {
+    let cases: [(f32, f32, &[f64]); 3] =
+        [(0.0, 1.0, &[0.0, 1.0, 2.0]), (0.5, 1.0, &[0.5, 1.5, 2.5]), (4.0, -0.75, &[4.0, 3.25])];
+    for (start, step, expected) in cases {
+        let graph = file(17)
+            .input("x", F32, "1,3")
+            .ints("last", &[-1])
+            .node("Constant", &[], &["start"], &[float("value_float", start)])
+            .node("Constant", &[], &["step"], &[float("value_float", step)])
+            .node("Shape", &["x"], &["shape"], &[])
+            .node("Gather", &["shape", "last"], &["axis"], &[])
+            .node("Squeeze", &["axis"], &["size"], &[])
+            .node("Cast", &["size"], &["limit"], &[int("to", 1)])
+            .node("Range", &["start", "limit", "step"], &["y"], &[])
+            .output("y")
+            .read()
+            .expect("valid");
+        assert!(!node_lines(&graph).contains("opaque"), "{graph}");
+        let made = run(&graph, &[("x", Array::zeros(&[1, 3]))]).expect("it runs");
+        assert_eq!(made[0].data, expected);
+    }
+}
+
 /// Sizes out of a file are checked before anything is made of them.
 #[test]
 fn windows_and_regions_of_absurd_sizes_are_not_modelled() {

@@ -5,7 +5,7 @@ use crate::onnx::dtype;
 use crate::onnx::read::body::Body;
 use crate::onnx::read::node::{Cx, Form, Told, malformed, not_modelled};
 use crate::onnx::read::tensors;
-use crate::op::{Op, ReduceKind, Scalar};
+use crate::op::{BinaryFn, Op, ReduceKind, Scalar};
 use crate::tensor::{DType, Tensor};
 
 pub(super) fn cast(cx: &mut Cx) -> Told<Form> {
@@ -107,14 +107,35 @@ pub(super) fn eye_like(cx: &mut Cx) -> Told<Form> {
 }
 
 pub(super) fn range(cx: &mut Cx) -> Told<Form> {
-    for (i, what) in ["start", "limit", "step"].into_iter().enumerate() {
+    let reals = cx.dtype(0)? == Some(DType::F32);
+    for (i, what) in ["start", "limit", "step"].into_iter().enumerate().filter(|_| !reals) {
         cx.numbers(i, what)?;
     }
     if cx.opset >= 27 {
         // The type of a float accumulator.
         cx.attributes.int("stash_type")?;
     }
-    cx.plain(Op::Range)
+    if reals { range_of_reals(cx) } else { cx.plain(Op::Range) }
+}
+
+/// `start + step · i` for every integer `i` of `0..max(⌈(limit − start) / step⌉, 0)`.
+fn range_of_reals(cx: &mut Cx) -> Told<Form> {
+    let told = |i, what| match cx.scalar(i, what)? {
+        Some(number) => Ok(number),
+        None => malformed(format!("its {what} is missing")),
+    };
+    let (start, limit, step) = (told(0, "start")?, told(1, "limit")?, told(2, "step")?);
+    let count = ((limit - start) / step).ceil().max(0.0);
+    if step == 0.0 || !count.is_finite() {
+        return malformed(format!("there is no range from {start} to {limit} in steps of {step}"));
+    }
+    let whole = [0, count as i64, 1].map(|i| Tensor::i64(&[], &[i]));
+    let [from, to, by] = whole.map(|tensor| tensor.map(|tensor| cx.build.constant(tensor)));
+    let line = cx.emit(Op::Range, &[from?, to?, by?])?;
+    let line = cx.emit(Op::Cast(DType::F32), &[line])?;
+    let (step, start) = (cx.operand(2)?, cx.operand(0)?);
+    let line = cx.emit(Op::Binary(BinaryFn::Mul), &[line, step])?;
+    Ok(Form::Op(Op::Binary(BinaryFn::Add), vec![Some(line), Some(start)]))
 }
 
 pub(super) fn shape(cx: &mut Cx) -> Told<Form> {
