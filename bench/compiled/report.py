@@ -95,11 +95,18 @@ def cost(work):
     return table(head_, [[str(value) for value in line] for line in measured])
 
 
+def unmeasured(name, method, rows):
+    """The engines of which there is no row for a model and method that were not refused."""
+    there = {row["engine"] for row in rows if (row["model"], row["method"]) == (name, method)}
+    wanted = [engine for engine in ENGINES if engine != "ort-plain" or "qdq" in name]
+    return [] if "refusal" in there else [engine for engine in wanted if engine not in there]
+
+
 def main(work, out):
     work = Path(work).resolve()
     files = [work / "rows" / f"{n}.{m}.{e}.json" for n in names() for m in METHODS for e in [*ENGINES, "refusal", "contrast"]]
     rows = [json.loads(file.read_text()) for file in files if file.exists()]
-    missing = [f"{n} {m}" for n in names() for m in METHODS if not any((r["model"], r["method"]) == (n, m) for r in rows)]
+    missing = [f"{n} {m} ({', '.join(left)})" for n in names() for m in METHODS if (left := unmeasured(n, m, rows))]
     packages = [f"{name} {version(name)}" for name in ["onnx", "onnxruntime", "openvino"]]
     browser = f"onnxruntime-web {told('web', work / 'web')} (WebAssembly, Node)"
     parts = {
