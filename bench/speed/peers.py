@@ -31,7 +31,12 @@ CLASS = 281
 def build(name):
     torch.manual_seed(0)
     make = getattr(torchvision.models, name, None)
-    return (make() if make else timm.create_model(name)).eval()
+    model = (make() if make else timm.create_model(name)).eval()
+    # torchvision's ViT starts with a head of zeros, which sends no gradient back.
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Linear) and not layer.weight.any():
+            torch.nn.init.normal_(layer.weight, std=0.02)
+    return model
 
 
 def tokens_to_map(tokens):

@@ -1,7 +1,8 @@
 """Times whycam and other tools in turn, keeps every round, and rewrites the tables of BENCHMARKS.md from what is kept.
 
 A set is what is timed together: a model, or one of the two rows with a set of their own. In every round each job of the
-set runs twice, and the second run counts; odd rounds go through the jobs backwards.
+set runs twice, and the second run counts; odd rounds go through the jobs backwards. Before each job nothing runs for a
+tenth of a second: the threads of what ran before wait actively for more work, and would take a core from the next.
 """
 
 import argparse
@@ -139,6 +140,7 @@ def run_models(work, which, rounds):
             times = {}
             for job in jobs[:: -1 if number % 2 else 1]:
                 if rounds > 1:
+                    time.sleep(0.1)
                     once(job)
                 times[job] = once(job)
             found.append(times)
