@@ -224,6 +224,9 @@ pub(super) fn gather(s: &mut Sweep<'_>, node: &Node, axis: usize, g: ValueId) ->
     let mut flat = shape.clone();
     flat.0[axis] = Dim::Fixed(count);
     let g = s.reshape(g, flat)?;
+    if let Some(at) = picked(s, indices, n) {
+        return Ok(vec![Some(s.fit(g, axis, at, n - 1 - at)?)]);
+    }
     // Negative indices count from the end, so each cell answers to two numbers.
     let column = s.reshape(indices, [count, 1].into())?;
     let cells: Vec<i64> = (0..n).collect();
@@ -244,6 +247,14 @@ pub(super) fn gather(s: &mut Sweep<'_>, node: &Node, axis: usize, g: ValueId) ->
     let one = s.scalar(g, 1.0)?;
     let matrix = s.keep_where(hit, one)?;
     Ok(vec![Some(times_along(s, g, axis, matrix)?)])
+}
+
+/// The cell that a gather picks, of `n`, where it is one that is known.
+fn picked(s: &Sweep<'_>, indices: ValueId, n: i64) -> Option<i64> {
+    let constant = s.graph.value(indices).constant.as_ref().filter(|c| c.len() == 1)?;
+    let at = constant.to_f64s()[0] as i64;
+    let at = if at < 0 { at + n } else { at };
+    (0..n).contains(&at).then_some(at)
 }
 
 pub(super) fn depth_to_space(

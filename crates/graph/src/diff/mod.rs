@@ -4,6 +4,7 @@
 //! of each op for the signals of its operands, un-broadcasts them and adds them up. Rules are
 //! written for one cotangent with ordinary ops; `lift` makes them work on several at once.
 
+mod band;
 mod excitation;
 mod layout;
 mod lift;
@@ -28,6 +29,7 @@ pub use pointwise::{is_relu, is_smooth};
 pub(crate) use reduce::lrn_base;
 pub use rules::{LinearRule, ReluRule, Rules};
 
+use band::Band;
 use excitation::Excitation;
 
 /// A signal at a value of the graph.
@@ -74,6 +76,7 @@ pub fn arriving(
     read_at: &[ValueId],
     rules: Rules,
 ) -> Result<Swept<Option<ValueId>>> {
+    let first = build.graph().nodes().len() as u32;
     let graph = unfolded(build, read_at, seed.target)?;
     let path = Path::between(&graph, read_at, seed.target);
     refuse(&graph, &path)?;
@@ -82,7 +85,17 @@ pub fn arriving(
     if seed.copies.is_some() {
         lifted.insert(seed.cotangent);
     }
-    let mut sweep = Sweep { build, graph: &graph, path: &path.nodes, rules, copies: seed.copies, lifted };
+    let mut sweep = Sweep {
+        build,
+        graph: &graph,
+        path: &path.nodes,
+        rules,
+        copies: seed.copies,
+        lifted,
+        first,
+        bands: HashMap::new(),
+        cuts: HashMap::new(),
+    };
     let mut excitation = match rules.linear {
         LinearRule::Gradient => None,
         LinearRule::Excitation { contrastive } => Some(Excitation::new(&graph, seed.target, contrastive)),
@@ -253,6 +266,12 @@ pub(crate) struct Sweep<'a> {
     pub rules: Rules,
     copies: Option<usize>,
     lifted: HashSet<ValueId>,
+    /// The number of the first node that the sweep added.
+    first: u32,
+    /// The signals that are 0 outside a band.
+    bands: HashMap<ValueId, Band>,
+    /// The parts of values that lie in a band, by value, axis, start and length.
+    cuts: HashMap<(ValueId, usize, usize, usize), ValueId>,
 }
 
 impl Sweep<'_> {
@@ -269,10 +288,9 @@ impl Sweep<'_> {
         let summed = if axes.is_empty() { signal } else { self.sum(signal, &axes, true)? };
         self.reshape(summed, shape.clone())
     }
-}
 
-impl Emit for Sweep<'_> {
-    fn emit(&mut self, op: Op, inputs: &[ValueId]) -> Result<ValueId> {
+    /// Adds a node that is computed everywhere.
+    fn whole(&mut self, op: Op, inputs: &[ValueId]) -> Result<ValueId> {
         let lifted: Vec<bool> = inputs.iter().map(|i| self.lifted.contains(i)).collect();
         match self.copies {
             Some(copies) if lifted.contains(&true) => {
@@ -281,6 +299,15 @@ impl Emit for Sweep<'_> {
                 Ok(result)
             }
             _ => self.build.emit(op, inputs),
+        }
+    }
+}
+
+impl Emit for Sweep<'_> {
+    fn emit(&mut self, op: Op, inputs: &[ValueId]) -> Result<ValueId> {
+        match band::through(self, &op, inputs)? {
+            Some(result) => Ok(result),
+            None => self.whole(op, inputs),
         }
     }
 
