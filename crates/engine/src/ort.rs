@@ -12,7 +12,7 @@ use ::ort::session::Session;
 use ::ort::session::builder::SessionBuilder;
 use ::ort::value::DynValue;
 use whycam_graph::engine::ModelBytes;
-use whycam_graph::{Engine, Error, Program, Result, Tensor};
+use whycam_graph::{Engine, Error, Program, Result, Tensor, onnx};
 
 use self::library::{Found, Runtime};
 use self::values::{element, from_ort, to_ort};
@@ -57,6 +57,9 @@ impl Ort {
         }
     }
 
+    /// A session for the model. Where weights are quantised and nothing else is, ONNX Runtime is told to take their
+    /// dequantising for arithmetic: it then computes float weights once, when it loads. Else it keeps it for integer
+    /// kernels, which such a model never gets, and dequantises at every run.
     fn load(&self, model: &ModelBytes) -> std::result::Result<Loaded, String> {
         let told = |e: ::ort::Error<SessionBuilder>| e.to_string();
         let builder = Session::builder(&self.runtime.environment).map_err(|e| e.to_string())?;
@@ -73,6 +76,9 @@ impl Ort {
         }
         if model.many {
             builder = builder.with_prepacking(false).map_err(told)?;
+        }
+        if !onnx::quantises(&model.proto) {
+            builder = builder.with_config_entry("session.disable_quant_qdq", "1").map_err(told)?;
         }
         let session = builder.commit_from_memory(&model.proto).map_err(|e| e.to_string())?;
         let inputs = session.inputs().iter().map(|input| input.name().to_owned()).collect();

@@ -8,7 +8,6 @@ mod rewrite;
 mod solid;
 mod unfold;
 mod unshare;
-mod widen;
 
 pub use cut::cut;
 pub use lower::lower;
@@ -16,4 +15,3 @@ pub use prune::prune;
 pub use rescale::rescale;
 pub use unfold::unfold;
 pub use unshare::unshare;
-pub use widen::widen;
