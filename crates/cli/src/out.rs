@@ -176,12 +176,20 @@ pub fn save(path: &Path, bytes: &[u8]) -> Result<(), Fail> {
     write().map(drop).map_err(|e| Fail::write(path, &e))
 }
 
-/// Makes the folder that files are written to, and a file in it for a moment: who cannot write there learns it before any work.
+/// Makes the folder that files are written to, and a file in it, for a moment: who cannot write there learns it before any
+/// work, and a run that writes nothing leaves nothing.
 ///
 /// # Errors
 /// When that fails.
 pub fn ready(folder: &Path) -> Result<(), Fail> {
-    fs::create_dir_all(folder).and_then(|()| fresh(folder)).map(drop).map_err(|e| Fail::write(folder, &e))
+    let missing = |at: &&Path| !at.as_os_str().is_empty() && !at.exists();
+    let missing: Vec<&Path> = folder.ancestors().take_while(missing).collect();
+    let tried = fs::create_dir_all(folder).and_then(|()| fresh(folder)).map(drop);
+    for made in missing {
+        // What another process has put there meanwhile stays.
+        let _ = fs::remove_dir(made);
+    }
+    tried.map_err(|e| Fail::write(folder, &e))
 }
 
 /// A temporary file with the permissions of an ordinary new one.
