@@ -49,10 +49,10 @@ pub fn write(graph: &Graph) -> Result<ModelBytes> {
     write_within(graph, MIN_OPSET, MAX_PROTO, usize::MAX)
 }
 
-/// As [`write`], for an engine in this process: large constants are not copied, but lent as they lie in memory.
+/// As [`write()`], for an engine in this process: large constants are not copied, but lent as they lie in memory.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn lend(graph: &Graph) -> Result<ModelBytes> {
     write_within(graph, MIN_OPSET, MAX_PROTO, LENT)
 }
