@@ -235,6 +235,33 @@ impl Graph {
         }
         graph
     }
+
+    /// The graph on inputs of other types, where `typed` says so by their names; they are cast to its own.
+    pub(crate) fn given(&self, typed: &dyn Fn(&str) -> Option<DType>) -> Graph {
+        let mut graph = self.clone();
+        let taken: HashSet<String> = graph.values.iter().map(|v| v.name.clone()).collect();
+        let mut fresh = (1..).map(|i| format!("whycam/input/{i}")).filter(|name| !taken.contains(name));
+        let mut casts = Vec::new();
+        for i in 0..graph.inputs.len() {
+            let input = graph.inputs[i];
+            let given = graph.value(input).clone();
+            let (Some(to), Some(from)) = (given.dtype, typed(&given.name)) else { continue };
+            let (true, Some(name)) = (to != from, fresh.next()) else { continue };
+            let new = ValueId(graph.values.len() as u32);
+            graph.values.push(Value { dtype: Some(from), ..given });
+            graph.inputs[i] = new;
+            graph.values[input.0 as usize].name = name;
+            let (inputs, outputs) = (vec![Some(new)], vec![Some(input)]);
+            casts.push(Node { op: Op::Cast(to), inputs, outputs, name: String::new(), module: None });
+        }
+        let count = casts.len() as u32;
+        graph.values.iter_mut().filter_map(|v| v.producer.as_mut()).for_each(|id| id.0 += count);
+        for (i, made) in casts.iter().filter_map(|cast| cast.outputs[0]).enumerate() {
+            graph.values[made.0 as usize].producer = Some(NodeId(i as u32));
+        }
+        graph.nodes.splice(0..0, casts);
+        graph
+    }
 }
 
 fn known_shape(value: &Value) -> Result<&Shape> {

@@ -66,7 +66,7 @@ pub struct Compiled {
 /// When the method is not a derived graph alone, a class or layer does not exist, a node on the way cannot be
 /// differentiated, or the file cannot take what is added.
 pub fn compile(model: &Model, file: &ModelBytes, ask: &Compile) -> Result<Compiled> {
-    let own_graph = model.graph();
+    let own_graph = model.stored();
     let targets = if let Explained::Targets(targets) = &ask.classes { targets.as_slice() } else { &[] };
     let aimed = Aimed::new(model, targets)?;
     let model = aimed.model.as_ref();
@@ -142,7 +142,9 @@ fn why(kind: Kind) -> &'static str {
 fn before(model: &Model, prep: Option<&Prep>, classes: &[i64]) -> Result<Graph> {
     let graph = model.graph();
     let image = graph.value(model.image());
-    let (shape, dtype) = (graph.shape(model.image())?.clone(), image.dtype.unwrap_or(DType::F32));
+    let shape = graph.shape(model.image())?.clone();
+    let stored = model.stored().find(&image.name).and_then(|id| model.stored().value(id).dtype);
+    let dtype = stored.unwrap_or(DType::F32);
     let mut b = Build::new(Header::default());
     avoid(&mut b, graph);
     let mut made = Vec::new();

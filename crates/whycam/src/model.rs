@@ -7,7 +7,7 @@ mod open;
 use sha2::{Digest, Sha256};
 use whycam_graph::engine::ModelBytes;
 use whycam_graph::layer::{self, Score};
-use whycam_graph::{DType, Dim, Graph, Op, Tensor, ValueId, onnx};
+use whycam_graph::{DType, Dim, Graph, Op, Tensor, ValueId, onnx, pass};
 
 pub use about::{About, labels};
 #[cfg(feature = "embedded-model")]
@@ -24,6 +24,8 @@ const DYNAMIC: &str = "DynamicQuantizeLinear";
 #[derive(Clone, Debug)]
 pub struct Model {
     graph: Graph,
+    /// The graph as the file has it, where half floats are widened in the other.
+    stored: Option<Graph>,
     image: ValueId,
     /// The output that was chosen.
     output: Option<ValueId>,
@@ -97,7 +99,11 @@ impl Model {
     /// # Errors
     /// As [`Model::from_bytes`], and when its metadata contradict themselves.
     pub fn with_about(bytes: &ModelBytes, options: ModelOptions, about: About) -> Result<Model> {
-        let graph = onnx::read(bytes, &onnx::ReadOptions { size: options.size })?;
+        let read = onnx::read(bytes, &onnx::ReadOptions { size: options.size })?;
+        let (graph, stored) = match pass::widen(&read)? {
+            Some(wide) => (wide, Some(read)),
+            None => (read, None),
+        };
         let image = layer::image_input(&graph)?;
         let output = options.output.as_deref().map(|name| layer::output(&graph, name)).transpose()?;
         let score = layer::score(&graph, options.output.as_deref()).ok();
@@ -120,12 +126,17 @@ impl Model {
             ));
         }
         let labels = options.labels.or(about.labels).unwrap_or_default();
-        Ok(Model { graph, image, output, score, input, prep, labels, sha256: sha256(bytes) })
+        Ok(Model { graph, stored, image, output, score, input, prep, labels, sha256: sha256(bytes) })
     }
 
-    /// The graph.
+    /// The graph; in float32 where the file has float16 or bfloat16, with values of the same names.
     pub fn graph(&self) -> &Graph {
         &self.graph
+    }
+
+    /// The graph as it was read from the file.
+    pub(crate) fn stored(&self) -> &Graph {
+        self.stored.as_ref().unwrap_or(&self.graph)
     }
 
     /// The same model with other data in its constants.

@@ -54,7 +54,7 @@ pub(super) fn through(s: &mut Sweep<'_>, op: &Op, inputs: &[ValueId]) -> Result<
         Op::Where if at > 0 && zero(inputs[3 - at]) => {}
         Op::MatMul => return product(s, inputs, at, band),
         Op::Transpose { perm } => {
-            let to = perm.iter().position(|&p| p == axis).map_or(axis, |to| to);
+            let to = perm.iter().position(|&p| p == axis).unwrap_or(axis);
             return moved(s, op.clone(), band, perm.len() - to).map(Some);
         }
         Op::Reshape { to } => return reshaped(s, to, band, &shape.0[..axis]),

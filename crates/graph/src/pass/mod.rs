@@ -8,6 +8,7 @@ mod rewrite;
 mod solid;
 mod unfold;
 mod unshare;
+mod widen;
 
 pub use cut::cut;
 pub use lower::lower;
@@ -15,3 +16,4 @@ pub use prune::prune;
 pub use rescale::rescale;
 pub use unfold::unfold;
 pub use unshare::unshare;
+pub use widen::widen;

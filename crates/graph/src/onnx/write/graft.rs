@@ -10,13 +10,16 @@ use super::node::Writer;
 use super::{MAX_PROTO, MIN_OPSET, entries, must_declare, needed_opset, tensors, value_info, write_within};
 use crate::engine::ModelBytes;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Value, ValueId};
+use crate::graph::{Graph, Node, Value, ValueId};
 use crate::onnx::proto::{
     Dimension, GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto, TypeProto,
     ValueInfoProto,
 };
 use crate::onnx::read::decode;
+use crate::onnx::scope;
+use crate::op::Op;
 use crate::shape::{Dim, N};
+use crate::tensor::DType;
 
 /// From this version of the file format on, constants need not be inputs too.
 const IR_OF_CONSTANTS: i64 = 4;
@@ -28,7 +31,7 @@ pub struct Graft<'a> {
     pub model: &'a Graph,
     /// A graph whose outputs stand for inputs of the model or of `derived`: its own inputs take their place.
     pub before: Option<&'a Graph>,
-    /// The graph derived from `model`; its outputs become further outputs.
+    /// The graph derived from `model`, or from a form of it with other types; its outputs become further outputs.
     pub derived: &'a Graph,
     /// Entries of the metadata that are added, or take the place of old ones.
     pub metadata: &'a BTreeMap<String, String>,
@@ -57,7 +60,8 @@ pub fn graft(file: &ModelBytes, graft: &Graft<'_>) -> Result<ModelBytes> {
 
     // Names of values that the file does not have must be new to it.
     let read: HashSet<&str> = graft.model.values().map(|(_, v)| v.name.as_str()).collect();
-    let before = graft.before.map(|graph| renamed(graph, &has, &read));
+    let typed = |name: &str| graft.model.find(name).and_then(|id| graft.model.value(id).dtype);
+    let before = graft.before.map(|graph| renamed(graph, &has, &read, &typed));
     let mut front = GraphProto::default();
     if let Some(before) = &before {
         add(before, opset, &has, &mut front)?;
@@ -69,7 +73,7 @@ pub fn graft(file: &ModelBytes, graft: &Graft<'_>) -> Result<ModelBytes> {
         .filter(|name| !replaced.contains(name))
         .chain(has.iter().cloned())
         .collect();
-    let derived = renamed(graft.derived, &taken, &read);
+    let derived = renamed(&graft.derived.given(&typed), &taken, &read, &typed);
     let names_of_outputs = derived.outputs().iter().map(|&id| &derived.value(id).name);
     if let Some(name) = names_of_outputs.into_iter().find(|name| taken.contains(*name)) {
         return Err(Error::unfit(
@@ -157,16 +161,23 @@ fn names(graph: &GraphProto) -> Result<HashSet<String>> {
     Ok(names)
 }
 
-/// The graph with new names for values that the file has not, or has of its own; those that are read or returned keep
-/// theirs.
-fn renamed(graph: &Graph, has: &HashSet<String>, read: &HashSet<&str>) -> Graph {
+/// The graph with new names for values that the file has not, or has of its own or in another type; those that are read or
+/// returned keep theirs.
+fn renamed(
+    graph: &Graph,
+    has: &HashSet<String>,
+    read: &HashSet<&str>,
+    typed: &dyn Fn(&str) -> Option<DType>,
+) -> Graph {
     let mut graph = graph.clone();
     let kept: HashSet<ValueId> = graph.inputs.iter().chain(&graph.outputs).copied().collect();
     let mut taken: HashSet<String> =
         graph.values.iter().map(|v| v.name.clone()).chain(has.iter().cloned()).collect();
     let mut fresh = (1..).map(|i| format!("whycam/{i}"));
     for (i, value) in graph.values.iter_mut().enumerate() {
-        let (of_model, of_file) = (read.contains(value.name.as_str()), has.contains(&value.name));
+        let of_model = read.contains(value.name.as_str());
+        let same = typed(&value.name).is_none_or(|dtype| value.dtype.is_none_or(|own| own == dtype));
+        let of_file = has.contains(&value.name) && same;
         if of_model == of_file {
             continue;
         }
@@ -196,7 +207,7 @@ fn add(graph: &Graph, opset: i64, has: &HashSet<String>, to: &mut GraphProto) ->
     let mut writer = Writer::new(graph, opset);
     writer.avoid(has.iter().map(String::as_str));
     for node in nodes.into_iter().rev() {
-        writer.node(node)?;
+        writer.node(&nameless(node)?)?;
     }
     let (nodes, params) = writer.finish();
     to.node = nodes;
@@ -209,6 +220,21 @@ fn add(graph: &Graph, opset: i64, has: &HashSet<String>, to: &mut GraphProto) ->
     to.value_info = values().filter(|v| must_declare(graph, v)).map(value_info).collect();
     to.value_info.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(())
+}
+
+/// A node without its name, which one of the file may have.
+fn nameless(node: &Node) -> Result<Node> {
+    let mut node = node.clone();
+    node.name.clear();
+    node.module = None;
+    let kept = match &mut node.op {
+        Op::Opaque(kept) => kept.as_mut(),
+        Op::Composite(composite) => &mut composite.kept,
+        _ => return Ok(node),
+    };
+    let proto = NodeProto { name: String::new(), ..scope::node(&kept.proto)? };
+    kept.proto = proto.encode_to_vec().into();
+    Ok(node)
 }
 
 /// Whether the file leaves sizes of an input open that were chosen, or declares others.
