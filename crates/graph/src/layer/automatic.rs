@@ -1,6 +1,6 @@
 //! The layer that is read when none is named.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::live::Live;
 use super::{Grids, Layer, Score, is_constant};
@@ -29,6 +29,9 @@ pub fn layers(graph: &Graph, image: ValueId, score: &Score) -> Vec<Layer> {
 /// Where no value gets signal in all of its cells, as of a detector's anchor, which sees a part of the image alone, that is
 /// the value nearest the score that gets signal in any.
 ///
+/// Where the image is cut into several grids that never become one, as in a CrossViT, the same is looked for on each grid
+/// alone, and the value with the most cells is read. Its map is what one of the branches sees.
+///
 /// # Errors
 /// When there is none.
 pub fn automatic(graph: &Graph, image: ValueId, score: &Score) -> Result<ValueId> {
@@ -50,13 +53,12 @@ fn nearest(graph: &Graph, image: ValueId, score: &Score, below: bool) -> Result<
     let live = Live::new(graph, &grids.trace, &between.nodes, score.value);
     let search = Search { graph, between: &between, grids: &grids, live: &live };
     let found = search.nearest(below, |value| live.has_all_cells(value));
-    found.or_else(|| search.nearest(below, |value| live.has_cells(value))).ok_or_else(|| {
-        Error::unfit(
-            "no layer of the model has a grid that all of the image passes through",
-            "name one with --layer (see `whycam inspect`)",
-        )
-    })
+    let found = found.or_else(|| search.nearest(below, |value| live.has_cells(value)));
+    found.or_else(|| search.branch()).ok_or_else(|| search.none())
 }
+
+/// Layers that are named where none is automatic.
+const NAMED: usize = 4;
 
 /// Where the automatic layer is looked for.
 struct Search<'a> {
@@ -76,7 +78,7 @@ impl Search<'_> {
             let node = graph.node(id);
             for &value in node.outputs.iter().flatten() {
                 let fits = learned && !is_copy(&node.op) && gets_signal(value);
-                if !fits || !between.is_passed(graph, live, value) {
+                if !fits || !between.is_passed(graph, live, value, |_| true) {
                     continue;
                 }
                 let Some(layer) = grids.layer(value) else { continue };
@@ -90,6 +92,50 @@ impl Search<'_> {
             learned |= is_learned(graph, node);
         }
         top.map(|layer| layer.value)
+    }
+
+    /// Of the values nearest the score which all that has their grid passes, that with the most cells.
+    fn branch(&self) -> Option<ValueId> {
+        let &Search { graph, between, grids, live } = self;
+        let values = between.nodes.iter().flat_map(|&id| graph.node(id).outputs.iter().flatten());
+        let grid: HashMap<ValueId, [usize; 2]> =
+            values.filter_map(|&value| Some((value, grids.layer(value)?.grid))).collect();
+        let ends = self.ends(|layer, ends| {
+            let on = |value| grid.get(&value) == Some(&layer.grid);
+            ends.iter().all(|end| end.grid != layer.grid) && between.is_passed(graph, live, layer.value, on)
+        });
+        let most = ends.into_iter().max_by_key(|end| end.grid.iter().product::<usize>());
+        most.map(|layer| layer.value)
+    }
+
+    /// The values nearest the score that get signal in all of their cells, are accepted beside those found before, and lie
+    /// before none of them.
+    fn ends(&self, accepts: impl Fn(&Layer, &[Layer]) -> bool) -> Vec<Layer> {
+        let &Search { graph, between, grids, live } = self;
+        let (mut learned, mut ends, mut before) = (false, Vec::new(), HashSet::new());
+        for &id in between.nodes.iter().rev() {
+            let node = graph.node(id);
+            for &value in node.outputs.iter().flatten() {
+                let fits = learned && !is_copy(&node.op) && live.has_all_cells(value) && !before.contains(&value);
+                let Some(layer) = fits.then(|| grids.layer(value)).flatten() else { continue };
+                if accepts(&layer, &ends) {
+                    before.extend(between.before(graph, value));
+                    ends.push(layer);
+                }
+            }
+            learned |= is_learned(graph, node);
+        }
+        ends
+    }
+
+    fn none(&self) -> Error {
+        let name = |end: &Layer| format!("{} ({}×{})", self.graph.value(end.value).name, end.grid[0], end.grid[1]);
+        let named: Vec<_> = self.ends(|_, _| true).iter().take(NAMED).map(name).collect();
+        let such = if named.is_empty() { String::new() } else { format!(", such as {}", named.join(" or ")) };
+        Error::unfit(
+            "no layer of the model has a grid that all of the image passes through",
+            format!("name one with --layer{such} (see `whycam inspect`)"),
+        )
     }
 }
 
@@ -152,8 +198,8 @@ impl Between {
         Between { image, score, nodes }
     }
 
-    /// Whether cells pass the value on every way to the score, but for those by which the value itself is reached.
-    pub fn is_passed(&self, graph: &Graph, live: &Live<'_>, value: ValueId) -> bool {
+    /// The value, and all that it is computed from.
+    fn before(&self, graph: &Graph, value: ValueId) -> HashSet<ValueId> {
         let mut before = HashSet::from([value]);
         for &id in self.nodes.iter().rev() {
             let node = graph.node(id);
@@ -161,17 +207,30 @@ impl Between {
                 before.extend(node.inputs.iter().flatten());
             }
         }
-        let mut around = HashSet::from([self.image]);
+        before
+    }
+
+    /// Whether cells pass the value on every way to the score, but for those by which the value itself is reached; cells of
+    /// the values that `counts` alone.
+    pub fn is_passed(
+        &self,
+        graph: &Graph,
+        live: &Live<'_>,
+        value: ValueId,
+        counts: impl Fn(ValueId) -> bool,
+    ) -> bool {
+        let before = self.before(graph, value);
+        let mut around: HashSet<ValueId> = Some(self.image).filter(|&image| counts(image)).into_iter().collect();
         for &id in &self.nodes {
             let node = graph.node(id);
             let operands = || node.inputs.iter().enumerate().filter_map(|(i, v)| v.map(|v| (i, v)));
             let arrive = operands().any(|(i, v)| live.carries(id, i) && around.contains(&v));
-            // A grid that begins anew, behind what could not be followed, is one that cells arrive at.
-            let begin = !operands().any(|(i, _)| live.carries(id, i));
+            // A grid that begins anew, behind what could not be followed or has no such cells, is one that cells arrive at.
+            let begin = !operands().any(|(i, v)| live.carries(id, i) && counts(v));
             if !arrive && !begin {
                 continue;
             }
-            let mut cells = node.outputs.iter().flatten().filter(|&&o| live.has_cells(o)).peekable();
+            let mut cells = node.outputs.iter().flatten().filter(|&&o| live.has_cells(o) && counts(o)).peekable();
             let end = cells.peek().is_none();
             if arrive && end && !node.outputs.iter().flatten().any(|o| before.contains(o)) {
                 return false;

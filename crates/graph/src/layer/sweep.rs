@@ -29,7 +29,7 @@ pub fn sweep(graph: &Graph, image: ValueId, score: &Score) -> Vec<ValueId> {
         goes_on &= is_cell_wise(graph, node);
         for &value in node.outputs.iter().flatten() {
             let fits = !is_copy(&node.op) && !matches!(node.op, Op::Lrn(_)) && live.has_all_cells(value);
-            if !fits || !between.is_passed(graph, &live, value) || grids.layer(value).is_none() {
+            if !fits || !between.is_passed(graph, &live, value, |_| true) || grids.layer(value).is_none() {
                 continue;
             }
             if goes_on {
