@@ -1,6 +1,6 @@
 //! Which nodes an engine does not take, all of them at once.
 
-use whycam_graph::{Build, Engine, Error, Graph, NamedNode, Node, Result, Tensor, onnx};
+use whycam_graph::{Build, Engine, Error, Graph, NamedNode, Node, Op, Result, Tensor, onnx};
 
 /// Longest constant operand that is part of a node's form, as axes and bounds are; longer ones are weights.
 const FORM: usize = 1024;
@@ -10,6 +10,11 @@ pub(crate) fn nodes(engine: &dyn Engine, graph: &Graph) -> Option<Error> {
     let mut hint = None;
     let mut refused = Vec::new();
     for (_, node) in graph.nodes() {
+        if is_foreign(&node.op) {
+            refused.push(format!("{}: ONNX has no such operator", node.place()));
+            hint = Some(FOREIGN.to_owned());
+            continue;
+        }
         let Ok(single) = alone(graph, node).and_then(|graph| onnx::write(&graph)) else { continue };
         if let Err(Error::Engine { what, hint: told, .. }) = engine.load(single) {
             refused.push(format!("{}: {what}", node.place()));
@@ -22,6 +27,14 @@ pub(crate) fn nodes(engine: &dyn Engine, graph: &Graph) -> Option<Error> {
         many => format!("{} nodes cannot be run:\n  {}", many.len(), many.join("\n  ")),
     };
     Some(Error::Engine { engine: engine.name(), what, hint: hint.unwrap_or_default() })
+}
+
+const FOREIGN: &str = "the exporter left operators of its framework in the file, which no engine has; export the model again \
+                       with a version or options that convert them";
+
+/// Whether no engine can have the operator: it says to be ONNX's own, and is not.
+fn is_foreign(op: &Op) -> bool {
+    matches!(op, Op::Opaque(kept) if kept.domain.is_empty() && !onnx::is_standard(&kept.op_type))
 }
 
 /// A graph of that node alone, on inputs of the types and shapes of its operands.

@@ -116,7 +116,8 @@ impl Search<'_> {
         for &id in between.nodes.iter().rev() {
             let node = graph.node(id);
             for &value in node.outputs.iter().flatten() {
-                let fits = learned && !is_copy(&node.op) && live.has_all_cells(value) && !before.contains(&value);
+                let fits =
+                    learned && !is_copy(&node.op) && live.has_all_cells(value) && !before.contains(&value);
                 let Some(layer) = fits.then(|| grids.layer(value)).flatten() else { continue };
                 if accepts(&layer, &ends) {
                     before.extend(between.before(graph, value));
@@ -129,7 +130,8 @@ impl Search<'_> {
     }
 
     fn none(&self) -> Error {
-        let name = |end: &Layer| format!("{} ({}×{})", self.graph.value(end.value).name, end.grid[0], end.grid[1]);
+        let name =
+            |end: &Layer| format!("{} ({}×{})", self.graph.value(end.value).name, end.grid[0], end.grid[1]);
         let named: Vec<_> = self.ends(|_, _| true).iter().take(NAMED).map(name).collect();
         let such = if named.is_empty() { String::new() } else { format!(", such as {}", named.join(" or ")) };
         Error::unfit(
@@ -220,7 +222,8 @@ impl Between {
         counts: impl Fn(ValueId) -> bool,
     ) -> bool {
         let before = self.before(graph, value);
-        let mut around: HashSet<ValueId> = Some(self.image).filter(|&image| counts(image)).into_iter().collect();
+        let mut around: HashSet<ValueId> =
+            Some(self.image).filter(|&image| counts(image)).into_iter().collect();
         for &id in &self.nodes {
             let node = graph.node(id);
             let operands = || node.inputs.iter().enumerate().filter_map(|(i, v)| v.map(|v| (i, v)));
@@ -230,7 +233,8 @@ impl Between {
             if !arrive && !begin {
                 continue;
             }
-            let mut cells = node.outputs.iter().flatten().filter(|&&o| live.has_cells(o) && counts(o)).peekable();
+            let mut cells =
+                node.outputs.iter().flatten().filter(|&&o| live.has_cells(o) && counts(o)).peekable();
             let end = cells.peek().is_none();
             if arrive && end && !node.outputs.iter().flatten().any(|o| before.contains(o)) {
                 return false;

@@ -6,11 +6,13 @@ mod names;
 mod proto;
 mod read;
 mod scope;
+mod standard;
 mod write;
 
 pub use hold::{hold, unsettled};
 pub(crate) use names::op_name;
 pub use read::{ReadOptions, external_locations, read};
+pub use standard::is_standard;
 pub use write::{Graft, graft, lend, write};
 
 /// Whether a node of an encoded model may quantise; where none does, integers are weights alone. Names of operators are
