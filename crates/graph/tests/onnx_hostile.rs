@@ -390,3 +390,35 @@ fn inputs_that_are_no_tensors() {
         read(&message, &ReadOptions::default()).unwrap_err().to_string().contains("not a valid ONNX model")
     );
 }
+
+/// The elements of a range of reals are counted before any is made.
+#[test]
+fn ranges_of_reals_that_are_none_or_that_no_memory_holds() {
+    let (nan, infinite) = (f32::NAN, f32::INFINITY);
+    let range = |start: f32, limit: f32, step: f32| {
+        let scalar = |name: &str, value: f32| float_tensor(name, &[], &[value]);
+        let made =
+            file(17).init(scalar("start", start)).init(scalar("limit", limit)).init(scalar("step", step));
+        made.node("Range", &["start", "limit", "step"], &["y"], &[]).output("y")
+    };
+    for (start, limit, step) in [
+        (0.0, infinite, 1.0),
+        (-infinite, 0.0, 1.0),
+        (infinite, infinite, 1.0),
+        (nan, 1.0, 1.0),
+        (0.0, nan, 1.0),
+        (0.0, 1.0, nan),
+        (0.0, 1.0, 0.0),
+    ] {
+        let told = range(start, limit, step).refusal();
+        assert!(told.contains("\"y\": there is no range from") && told.contains("hint:"), "{told}");
+    }
+    for (limit, step) in [(1e15, 1.0), (3e9, 1.0), (-1e15, -1.0), (1.0, 1e-30), (f32::MAX, f32::MIN_POSITIVE)]
+    {
+        let told = range(0.0, limit, step).refusal();
+        assert!(told.contains("exceeds a limit") && told.contains("at most 2147483648 elements"), "{told}");
+    }
+    for (limit, step) in [(-1.0, 1.0), (-infinite, 1.0), (1.0, -1e-30)] {
+        assert!(range(0.0, limit, step).nodes().contains("y: f32[0]"), "{limit} {step}");
+    }
+}

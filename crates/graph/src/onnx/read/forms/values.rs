@@ -118,6 +118,9 @@ pub(super) fn range(cx: &mut Cx) -> Told<Form> {
     if reals { range_of_reals(cx) } else { cx.plain(Op::Range) }
 }
 
+/// More elements than are read of any value, so that a larger count is refused as one of these is.
+const MOST: f64 = (1_u64 << 62) as f64;
+
 /// `start + step · i` for every integer `i` of `0..max(⌈(limit − start) / step⌉, 0)`.
 fn range_of_reals(cx: &mut Cx) -> Told<Form> {
     let told = |i, what| match cx.scalar(i, what)? {
@@ -125,11 +128,12 @@ fn range_of_reals(cx: &mut Cx) -> Told<Form> {
         None => malformed(format!("its {what} is missing")),
     };
     let (start, limit, step) = (told(0, "start")?, told(1, "limit")?, told(2, "step")?);
-    let count = ((limit - start) / step).ceil().max(0.0);
-    if step == 0.0 || !count.is_finite() {
+    let count = ((limit - start) / step).ceil();
+    if step == 0.0 || count.is_nan() || count == f64::INFINITY {
         return malformed(format!("there is no range from {start} to {limit} in steps of {step}"));
     }
-    let whole = [0, count as i64, 1].map(|i| Tensor::i64(&[], &[i]));
+    let count = count.clamp(0.0, MOST) as i64;
+    let whole = [0, count, 1].map(|i| Tensor::i64(&[], &[i]));
     let [from, to, by] = whole.map(|tensor| tensor.map(|tensor| cx.build.constant(tensor)));
     let line = cx.emit(Op::Range, &[from?, to?, by?])?;
     let line = cx.emit(Op::Cast(DType::F32), &[line])?;
