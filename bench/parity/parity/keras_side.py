@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from .export import CannotExport
 from .said import Said
@@ -28,40 +29,51 @@ class KerasSide:
         self.folder = path.parent
         try:
             self.work("make", path, self.folder)
-        except RuntimeError as error:
-            raise CannotExport(str(error)) from None
+            onnx.checker.check_model(path)  # tf2onnx writes operators that it does not know into the file as they are
+        except (RuntimeError, onnx.checker.ValidationError) as error:
+            raise CannotExport(" ".join(str(error).split())) from None
         made = np.load(self.folder / "made.npz")
         self.inputs = self.feed = {"image": made["x"]}
         self.target = f"class:{int(made['target'])}"
 
     def find(self, values):
-        self.count = len(values)
+        self.shapes = [np.shape(value) for value in values]
         np.savez(self.folder / "values.npz", **{f"v{i}": v for i, v in enumerate(values)})
         self.work("answer", self.folder)
         self.answer = dict(np.load(self.folder / "answer.npz"))
+        self.again = None
 
-        def place(i):
-            if f"place.v{i}" not in self.answer:
-                return []
-            perm = tuple(int(p) for p in self.answer[f"perm.v{i}"])
-            return [(str(self.answer[f"place.v{i}"]), (perm or None, values[i].shape))]
+        def places(i):
+            for at, place in enumerate(self.answer[f"places.v{i}"]):
+                perm = tuple(int(p) for p in self.answer[f"perm.v{i}.{at}"])
+                yield str(place), (perm or None, self.shapes[i])
 
-        return [place(i) for i in range(self.count)]
+        return [list(places(i)) for i in range(len(values))]
 
-    def said(self, method, dtype):
-        at = [[tuple(self.answer.get(f"{k}.v{i}.{dtype}") for k in "ag")] for i in range(self.count)]
-        return Said(self.answer[f"{method}.{dtype}"].transpose(0, 3, 1, 2), at)  # maps are channels first
+    def said(self, method, run, answer):
+        def at(i):
+            return [tuple(answer.get(f"{k}.v{i}.{n}.{run}") for k in "ag") for n in range(len(self.answer[f"places.v{i}"]))]
+
+        return Said(answer[f"{method}.{run}"].transpose(0, 3, 1, 2), [at(i) for i in range(len(self.shapes))])  # maps are channels first
 
     def single(self, method):
-        return self.said(method, "float32")
+        return self.said(method, "float32", self.answer)
 
     def double(self, method):
-        return self.said(method, "float64")
+        return self.said(method, "float64", self.answer)
 
     def otherwise(self, method):
-        return []
+        return self.unsure(method, "near")
 
-    disturbed = otherwise
+    def disturbed(self, method):
+        return self.unsure(method, "disturbed")
+
+    def unsure(self, method, kind):
+        if self.again is None:
+            self.work("unsure", self.folder)
+            self.again = dict(np.load(self.folder / "unsure.npz"))
+        runs = [key.removeprefix(f"{method}.") for key in self.again if key.startswith(f"{method}.{kind}")]
+        return [self.said(method, run, self.again) for run in runs]
 
     def mend(self):
         return False

@@ -2,8 +2,10 @@
 
     keras_worker.py make   MODEL SIDE SEED FILE.onnx FOLDER
     keras_worker.py answer MODEL SIDE SEED FOLDER      (reads values.npz, writes answer.npz)
+    keras_worker.py unsure MODEL SIDE SEED FOLDER      (the same with other roundings; writes unsure.npz)
 """
 
+import json
 import os
 import sys
 
@@ -14,22 +16,50 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from layouts import equal_up_to_layout  # noqa: E402
 
-RELU, RELU6 = tf.nn.relu, tf.nn.relu6
+RELU, RELU6, MAX_POOL = tf.nn.relu, tf.nn.relu6, tf.nn.max_pool
+EPS = float(np.finfo(np.float32).eps)
+JITTER = 8 * EPS  # of the largest value, as in reference.py
+NEAR, NOISES = 2, 4
+MATCHES = 8  # layers that have one value, as in reference.py
 
 
-def guided(bound):
-    """A rectifier whose signal is `g·φ′(x)·[g>0]`."""
+class Rectifiers:
+    """TensorFlow's rectifiers and max pools while it is entered. `guided` changes what rectifiers send back to `g·φ′(x)·[g>0]`; `noise`
+    seeds a disturbance of what they decide on.
 
-    def f(x, name=None):
+    Rectifiers of one value are one rectifier, as they are in the file: tf2onnx merges nodes that are equal. What such a rule makes
+    of a sum of signals is not the sum of what it makes of each.
+    """
+
+    def __init__(self, guided=False, noise=None):
+        self.guided, self.rng, self.seen = guided, None if noise is None else np.random.default_rng(noise), {}
+
+    def __enter__(self):
+        tf.nn.relu, tf.nn.relu6, tf.nn.max_pool = self.once(RELU, np.inf), self.once(RELU6, 6), self.max_pool
+        return self
+
+    def __exit__(self, *error):
+        tf.nn.relu, tf.nn.relu6, tf.nn.max_pool = RELU, RELU6, MAX_POOL
+
+    def disturbed(self, x, size):
+        return x if self.rng is None else x + tf.constant(JITTER * self.rng.normal(size=x.shape), x.dtype) * size
+
+    def once(self, rectifier, bound):
         @tf.custom_gradient
         def rule(x):
-            y = RELU(x) if bound is None else RELU6(x)
-            on = x > 0 if bound is None else (x > 0) & (x < bound)
-            return y, lambda g: tf.where(on & (g > 0), g, tf.zeros_like(g))
+            on = (x > 0) & (x < bound)
+            return rectifier(x), lambda g: tf.where(on & (g > 0), g, tf.zeros_like(g))
 
-        return rule(x)
+        def f(x, name=None):
+            if id(x) not in self.seen:
+                value = self.disturbed(x, tf.reduce_max(tf.abs(x)))
+                self.seen[id(x)] = x, (rule if self.guided else rectifier)(value)  # x stays, so that its id is no other's
+            return self.seen[id(x)][1]
 
-    return f
+        return f
+
+    def max_pool(self, x, *args, **more):
+        return MAX_POOL(self.disturbed(x, tf.stop_gradient(x)), *args, **more)  # ties of equal zeros stay ties
 
 
 def build(name, side, activation):
@@ -100,36 +130,67 @@ def make(name, side, seed, path, folder):
     np.savez(f"{folder}/made.npz", x=x, target=scores[0].argmax())
 
 
-def answer(name, side, seed, folder):
+METHODS = {"gradient": False, "guided-backprop": True}
+
+
+def asked(folder):
     made, values = np.load(f"{folder}/made.npz"), np.load(f"{folder}/values.npz")
-    x, target = made["x"], int(made["target"])
+    return made["x"], int(made["target"]), {key: values[key] for key in values.files}
+
+
+def answer(name, side, seed, folder):
+    x, target, values = asked(folder)
     drawn = weights(name, side, seed)
     net, names = network(name, side, seed, "float32", drawn)
     outputs = [o.numpy() for o in net(x, training=False)[:-1]]
-    said, chosen = {}, []
-    for key in values.files:
-        value = values[key]
-        layouts = ((i, equal_up_to_layout(o, value)) for i, o in enumerate(outputs) if o.size == value.size)
-        found = next(((i, layout) for i, layout in layouts if layout), None)
-        chosen.append(found and found[0])
-        if found:
-            said[f"place.{key}"] = names[found[0]]
-            said[f"perm.{key}"] = found[1][0] or ()
-    live = [i for i in chosen if i is not None]
+    said, chosen = {}, {}
+    for key, value in values.items():
+        layouts = [(i, equal_up_to_layout(o, value)) for i, o in enumerate(outputs) if o.size == value.size]
+        found = [(i, layout) for i, layout in layouts if layout][:MATCHES]
+        chosen[key] = [i for i, _ in found]
+        said[f"places.{key}"] = [names[i] for i, _ in found]
+        for at, (_, layout) in enumerate(found):
+            said[f"perm.{key}.{at}"] = layout[0] or ()
+    said["chosen"] = json.dumps(chosen)
     for dtype in ("float32", "float64"):
         net, _ = network(name, side, seed, dtype, drawn)
-        for method, rules in {"gradient": (RELU, RELU6), "guided-backprop": (guided(None), guided(6))}.items():
-            tf.nn.relu, tf.nn.relu6 = rules
-            image_signal, at = signals(net, x.astype(dtype), target, live if method == "gradient" else [])
-            said[f"{method}.{dtype}"] = image_signal
-            for key, i in zip(values.files, chosen, strict=True):
-                if i is not None and at:
-                    said[f"a.{key}.{dtype}"], said[f"g.{key}.{dtype}"] = at[live.index(i)]
+        for method in METHODS:
+            said |= tell(net, x.astype(dtype), target, chosen, method, dtype)
     np.savez(f"{folder}/answer.npz", **said)
+
+
+def tell(net, x, target, chosen, method, run, noise=None):
+    """The signal at the image, and for the gradient per value its layers' outputs and the signals there."""
+    live = sorted({i for at in chosen.values() for i in at}) if method == "gradient" else []
+    with Rectifiers(METHODS[method], noise):
+        image_signal, at = signals(net, x, target, live)
+    said = {f"{method}.{run}": image_signal}
+    for key, layers in chosen.items() if live else ():
+        for k, i in enumerate(layers):
+            said[f"a.{key}.{k}.{run}"], said[f"g.{key}.{k}.{run}"] = at[live.index(i)]
+    return said
+
+
+def unsure(name, side, seed, folder):
+    """What float32 gives for images that differ in their last bit (`near`), and what float64 gives when every value that a rectifier or
+    a maximum decides on is disturbed by as much as float32 may (`disturbed`)."""
+    x, target, _ = asked(folder)
+    chosen = json.loads(str(np.load(f"{folder}/answer.npz")["chosen"]))
+    drawn, rng, said = weights(name, side, seed), np.random.default_rng(0), {}
+    net, _ = network(name, side, seed, "float32", drawn)
+    for k in range(NEAR):
+        near = x * (1 + np.float32(EPS) * rng.integers(-1, 2, x.shape).astype(np.float32))
+        for method in METHODS:
+            said |= tell(net, near, target, chosen, method, f"near{k}")
+    net, _ = network(name, side, seed, "float64", drawn)
+    for k in range(NOISES):
+        for method in METHODS:
+            said |= tell(net, x.astype("float64"), target, chosen, method, f"disturbed{k}", noise=k)
+    np.savez(f"{folder}/unsure.npz", **said)
 
 
 if __name__ == "__main__":
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     command, name, side, seed, *rest = sys.argv[1:]
-    {"make": make, "answer": answer}[command](name, int(side), int(seed), *rest)
+    {"make": make, "answer": answer, "unsure": unsure}[command](name, int(side), int(seed), *rest)

@@ -44,8 +44,7 @@ def attempt(entry, exporter, seed, engine, folder):
     path = folder / f"{exporter}.{seed}.onnx"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            side.export(exporter, path)
+        side.export(exporter, path)
     except CannotExport as error:
         path.unlink(missing_ok=True)
         row["no_export"] = str(error)[:200]

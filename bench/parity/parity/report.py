@@ -28,7 +28,8 @@ were read back from the table as it was then: they lack the class and the seed.)
   by relative L2, ≤ {image:g}, and whycam's distance from PyTorch in float64 must be at most {twice} times that of PyTorch in float32,
   which is in brackets (or {noise:g}). PyTorch's own is the largest of its float32 runs where one alone is exceeded: summed in other
   orders, and from images that differ in their last bit.
-- **Guided backpropagation's** reference has another rule at every call of a rectifier, whichever way it is written.
+- **Guided backpropagation's** reference has another rule at every call of a rectifier, whichever way it is written. Keras' rectifiers
+  of one value count as one there, as they are one in the file: tf2onnx merges nodes that are equal.
 - Where PyTorch's gradient contradicts finite differences in float64, and its batch norms are why (2.15's `batch_norm` sends wrong
   signals back at inference on a CPU for some orders of memory), the reference has batch norms from their formula; the row says so.
 - A reference that vanishes (less than {vanishes:g} of what cancels in it) is drawn anew from another seed and not counted. So is one that hangs on rounding: where a map fails,

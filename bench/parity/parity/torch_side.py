@@ -26,7 +26,8 @@ class TorchSide:
         self.calls, self.places = {}, None
 
     def export(self, exporter, path):
-        export(self.net, self.tensors, exporter, path, self.entry.opset, list(self.inputs), list(self.entry.outputs) or None)
+        if not path.exists():
+            export(self.net, self.tensors, exporter, path, self.entry.opset, list(self.inputs), list(self.entry.outputs) or None)
 
     def find(self, values):
         """Per value the places where PyTorch computes it: a list of `(place, layout)`."""
