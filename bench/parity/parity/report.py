@@ -107,7 +107,7 @@ def counts(found, zoo):
         absent[source] += "no_export" in row
         total[source] += len(row["methods"])
         good[source] += sum(bool(f.get("pass")) for f in row["methods"])
-    lines = ["| | files | measured | wholly good | maps | good | | exports that PyTorch cannot make |", "|---|---|---|---|---|---|---|---|"]
+    lines = ["| | files | measured | wholly good | maps | good | | exports that the exporter cannot make |", "|---|---|---|---|---|---|---|---|"]
     for s in zoo:
         share = f"{100 * good[s] / total[s]:.1f} %" if total[s] else "–"
         lines.append(f"| {s} | {zoo[s]} | {models[s]} | {whole[s]} | {total[s]} | {good[s]} | {share} | {absent[s]} |")
@@ -115,7 +115,7 @@ def counts(found, zoo):
 
 
 def failures(found):
-    """What failed, by cause, and what PyTorch cannot export."""
+    """What failed, by cause, and what the exporters cannot export."""
     by = defaultdict(set)
     absent = []
     for row in found:
@@ -137,7 +137,7 @@ def failures(found):
         lines = ["What failed:", ""]
         lines += [f"- {why}: {', '.join(sorted(where))}" for why, where in sorted(by.items(), key=lambda kv: -len(kv[1]))]
     if absent:
-        lines += ["", "What PyTorch cannot export:", "", *absent]
+        lines += ["", "What the exporters cannot export:", "", *absent]
     return "\n".join(lines) + "\n"
 
 
