@@ -44,6 +44,13 @@ impl Dim {
         })
     }
 
+    /// How often a number of cells fits in, where that is without a rest.
+    pub fn over(self, cells: usize) -> Option<Dim> {
+        let (Dim::Fixed(n) | Dim::Batch(n)) = self;
+        let times = (cells > 0 && n % cells == 0).then(|| n / cells)?;
+        Some(if self.fixed().is_some() { Dim::Fixed(times) } else { Dim::Batch(times) })
+    }
+
     /// The size of this dimension broadcast with another, where they fit.
     pub fn broadcast(self, other: Dim) -> Option<Dim> {
         match (self, other) {

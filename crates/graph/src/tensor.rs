@@ -233,6 +233,15 @@ impl Tensor {
         !self.dtype.is_signed() || !self.data.chunks_exact(size).any(negative)
     }
 
+    /// Whether no element is NaN or infinite as float32.
+    pub fn is_finite(&self) -> bool {
+        match self.dtype {
+            // Without an early end, which would keep a compiler from taking several at once.
+            DType::F32 => self.chunks::<4>().fold(true, |all, b| all & f32::from_le_bytes(b).is_finite()),
+            dtype => !dtype.is_float() || self.to_f32s().iter().all(|v| v.is_finite()),
+        }
+    }
+
     fn chunks<const B: usize>(&self) -> impl Iterator<Item = [u8; B]> + '_ {
         self.data.as_chunks::<B>().0.iter().copied()
     }

@@ -26,8 +26,9 @@ fn centred(net: &mut Net, x: ValueId) -> ValueId {
     net.op(Op::Binary(BinaryFn::Mul), &[moved, factor])
 }
 
-/// A block of a transformer with two heads, behind it one token and two classes.
-fn block(net: &mut Net, x: ValueId, pick: Pick, f: UnaryFn) -> ValueId {
+/// A block of a transformer with two heads, behind it one token and two classes. With `joined`, tokens and images are one axis
+/// where heads are joined, as PyTorch's `MultiheadAttention` has it.
+fn block(net: &mut Net, x: ValueId, pick: Pick, f: UnaryFn, joined: bool) -> ValueId {
     let dims = net.shape(x).0;
     let normed = centred(net, x);
     let mut heads = Vec::new();
@@ -41,9 +42,20 @@ fn block(net: &mut Net, x: ValueId, pick: Pick, f: UnaryFn) -> ValueId {
     let products = net.op(Op::MatMul, &[heads[0], heads[1]]);
     let attention = net.op(Op::Softmax { axis: 3 }, &[products]);
     let mixed = net.op(Op::MatMul, &[attention, heads[2]]);
-    let mixed = net.op(Op::Transpose { perm: vec![0, 2, 1, 3] }, &[mixed]);
-    let joined = net.op(Op::Reshape { to: Shape(dims) }, &[mixed]);
-    let x = net.op(Op::Binary(BinaryFn::Add), &[x, joined]);
+    let out = net.weights(&[WIDTH, WIDTH]);
+    let mixed = if joined {
+        let mixed = net.op(Op::Transpose { perm: vec![2, 0, 1, 3] }, &[mixed]);
+        let rows = dims[0].times(dims[1]).unwrap();
+        let mixed = net.op(Op::Reshape { to: Shape(vec![rows, dims[2]]) }, &[mixed]);
+        let mixed = net.op(Op::MatMul, &[mixed, out]);
+        let mixed = net.op(Op::Reshape { to: Shape(vec![dims[1], dims[0], dims[2]]) }, &[mixed]);
+        net.op(Op::Transpose { perm: vec![1, 0, 2] }, &[mixed])
+    } else {
+        let mixed = net.op(Op::Transpose { perm: vec![0, 2, 1, 3] }, &[mixed]);
+        let mixed = net.op(Op::Reshape { to: Shape(dims) }, &[mixed]);
+        net.op(Op::MatMul, &[mixed, out])
+    };
+    let x = net.op(Op::Binary(BinaryFn::Add), &[x, mixed]);
     let normed = centred(net, x);
     let (up, down) = (net.weights(&[WIDTH, 3 * WIDTH]), net.weights(&[3 * WIDTH, WIDTH]));
     let inside = net.op(Op::MatMul, &[normed, up]);
@@ -79,12 +91,13 @@ proptest! {
         pick in picks(),
         f in prop::sample::select(vec![UnaryFn::Gelu, UnaryFn::Relu, UnaryFn::Tanh]),
         batch: bool,
+        joined: bool,
         seed: u64,
     ) {
         let mut net = Net::new(seed);
         let x = separated(&[2, TOKENS, WIDTH], seed);
         let x = if batch { net.batch("x", x) } else { net.input("x", x) };
-        let y = block(&mut net, x, pick, f);
+        let y = block(&mut net, x, pick, f, joined);
         prove(net, y);
     }
 }
@@ -93,7 +106,7 @@ proptest! {
 fn products(graph: &Graph, without: &Graph) -> usize {
     let count = |graph: &Graph| -> usize {
         let node = |n: &whycam_graph::Node| {
-            let Op::MatMul = n.op else { return 0 };
+            let (Op::MatMul | Op::Gemm(_)) = n.op else { return 0 };
             let cells = graph.shape(n.outputs[0].unwrap()).unwrap().at(1).iter().product::<usize>();
             let a = graph.shape(n.inputs[0].unwrap()).unwrap().at(1);
             cells * a[a.len() - 1]
@@ -106,23 +119,27 @@ fn products(graph: &Graph, without: &Graph) -> usize {
 /// Only what reaches keys and values of every token is work for all tokens.
 #[test]
 fn one_token_is_less_work() {
-    let mut net = Net::new(1);
-    let x = net.input("x", separated(&[1, TOKENS, WIDTH], 1));
-    let y = block(&mut net, x, Pick::Gather(0), UnaryFn::Gelu);
-    let (graph, _) = net.finish(y);
-    let (t, w) = (TOKENS, WIDTH);
-    for copies in [1, 3] {
-        let swept = derived(&graph, y, &[x], ReluRule::Gradient, Some(copies)).unwrap();
-        let swept = pass::prune(&swept);
-        // The perceptron for one token; the head's product is a `Gemm`, of one row anyway.
-        let token = 2 * w * 3 * w;
-        // Attention: its values' and scores' signals for one query, and the signals of query, keys and values.
-        let attention = 2 * w * t + 2 * w * t;
-        // Their projections: query for one token, keys and values for all.
-        let projections = w * w + 2 * t * w * w;
-        // The forward pass stands in both, but for the products that only the score needs.
-        let forward_unused = t * w * 3 * w + w * 2;
-        let expected = copies * (token + attention + projections);
-        assert_eq!(products(&swept, &graph) + forward_unused, expected, "{copies} copies\n{swept}");
+    for (joined, batch) in [(false, false), (true, false), (true, true)] {
+        let mut net = Net::new(1);
+        let x = separated(&[1, TOKENS, WIDTH], 1);
+        let x = if batch { net.batch("x", x) } else { net.input("x", x) };
+        let y = block(&mut net, x, Pick::Gather(0), UnaryFn::Gelu, joined);
+        let (graph, _) = net.finish(y);
+        let (t, w) = (TOKENS, WIDTH);
+        for copies in [1, 3] {
+            let swept = derived(&graph, y, &[x], ReluRule::Gradient, Some(copies)).unwrap();
+            let swept = pass::prune(&swept);
+            // The head and the perceptron for one token.
+            let token = 2 * w + 2 * w * 3 * w;
+            // Attention: its values' and scores' signals for one query, and the signals of query, keys and values.
+            let attention = 2 * w * t + 2 * w * t;
+            // Their projections: query and what is behind attention for one token, keys and values for all.
+            let projections = 2 * w * w + 2 * t * w * w;
+            // The forward pass stands in both, but for the products that only the score needs.
+            let forward_unused = t * w * 3 * w + w * 2;
+            let expected = copies * (token + attention + projections);
+            let found = products(&swept, &graph) + forward_unused;
+            assert_eq!(found, expected, "{copies} copies, joined {joined}\n{swept}");
+        }
     }
 }

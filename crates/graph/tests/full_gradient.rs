@@ -21,7 +21,8 @@ fn completes(net: Net, output: ValueId, tolerance: f64) {
     let shape = graph.shape(output).unwrap().clone();
     let cotangent = b.input("cotangent", whycam_graph::DType::F32, shape).unwrap();
     let image = graph.find(&given[0].0).unwrap();
-    let parts = full_gradient(&mut b, Seed { target: output, cotangent, copies: None }, image).unwrap();
+    let parts =
+        full_gradient(&mut b, Seed { target: output, cotangent, copies: None, hot: None }, image).unwrap();
     let derived = b.finish(parts.iter().map(|p| p.value).collect());
     let contributions = run_with(&derived, &given, &[("cotangent", &v)]);
     for (part, array) in parts.iter().zip(&contributions) {

@@ -3,12 +3,13 @@
 mod common;
 
 use common::asked::{Asked, grad_cam, recipe, signal};
-use common::nets::{convolve, pooled_linear, relu};
-use common::{EXACT, Net, assert_close};
+use common::nets::{self, Images, convolve, linear, pooled_linear, relu};
+use common::{EXACT, Net, assert_close, cases};
+use proptest::prelude::*;
 use whycam_graph::derive::{Formula, Part, Reduce, Times, Weights};
 use whycam_graph::diff::ReluRule;
-use whycam_graph::op::{Op, UnaryFn};
-use whycam_graph::{Emit, ValueId};
+use whycam_graph::op::{BinaryFn, Op, PadMode, Range, ReduceKind, UnaryFn};
+use whycam_graph::{Emit, Graph, Shape, ValueId, layer};
 use whycam_interp::Array;
 
 const SHAPE: [usize; 4] = [2, 4, 5, 5];
@@ -235,4 +236,140 @@ fn cam_fits_a_mean_and_a_linear_layer_only() {
     let error = whycam_graph::derive::derive(&asked.graph, asked.image(), &score, classes, &[cam(layer)]);
     let error = error.expect_err("a tanh and a second convolution lie between").to_string();
     assert!(error.contains("CAM is not defined here") && error.contains("grad-cam fits any"), "{error}");
+}
+
+/// A linear node behind `x [N,C,h,w]`, which most of them change in size.
+fn linear_step(net: &mut Net, x: ValueId, kind: usize) -> ValueId {
+    let shape = net.shape(x);
+    let [c, h, w] = [1, 2, 3].map(|axis| shape.0[axis].at(1));
+    let range = |axis, start, end| Op::Slice(vec![Range { axis, start, end, step: 1 }]);
+    match kind {
+        0 => net.op(Op::Transpose { perm: vec![0, 1, 3, 2] }, &[x]),
+        1 => {
+            let (before, after) = (vec![0, 0, 1, 0], vec![0, 1, 0, 2]);
+            net.op(Op::Pad { mode: PadMode::Constant, before, after, value: 0.0 }, &[x])
+        }
+        2 if h > 1 => net.op(range(2, 1, h as i64), &[x]),
+        3 if w > 1 => net.op(range(3, 0, w as i64 - 1), &[x]),
+        4 => {
+            let weights = net.weights(&[w, 3]);
+            net.op(Op::MatMul, &[x, weights])
+        }
+        5 => {
+            let weights = net.weights(&[4, h]);
+            net.op(Op::MatMul, &[weights, x])
+        }
+        6 => {
+            let weights = net.weights(&[c, 1, 1]);
+            net.op(Op::Binary(BinaryFn::Mul), &[x, weights])
+        }
+        7 => net.op(Op::Reshape { to: Shape(vec![shape.0[0], c.into(), 1.into(), (h * w).into()]) }, &[x]),
+        8 => net.op(Op::Concat { axis: 1 }, &[x, x]),
+        9 => {
+            let mean = net.op(Op::Reduce { kind: ReduceKind::Mean, axes: vec![2], keep: true }, &[x]);
+            let moved = net.op(Op::Binary(BinaryFn::Sub), &[x, mean]);
+            net.op(Op::Transpose { perm: vec![0, 1, 3, 2] }, &[moved])
+        }
+        10 => {
+            let weights = net.weights(&[w, w]);
+            let product = net.op(Op::MatMul, &[x, weights]);
+            net.op(Op::Binary(BinaryFn::Add), &[x, product])
+        }
+        11 => net.op(Op::Reduce { kind: ReduceKind::Mean, axes: vec![2, 3], keep: true }, &[x]),
+        _ => net.op(Op::Unary(UnaryFn::Neg), &[x]),
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(96))]
+
+    /// Whatever lies behind the layer, the mean is that of the signal's cells.
+    #[test]
+    fn means_are_taken_early(steps in prop::collection::vec(0..13usize, 0..6), symbolic: bool, seed: u64) {
+        let mut net = Net::new(seed);
+        let x = Array::random(&[2, 3, 4, 3], seed);
+        let image = if symbolic { net.batch("image", x) } else { net.input("image", x) };
+        let a = relu(&mut net, image);
+        let x = steps.iter().fold(a, |x, &kind| linear_step(&mut net, x, kind));
+        let cells: usize = net.shape(x).0[1..].iter().map(|dim| dim.at(1)).product();
+        let flat = net.op(Op::Flatten { axis: 1 }, &[x]);
+        let y = linear(&mut net, flat, cells, 3);
+        let asked = Asked::new(net, y);
+        let (g, activation) = (asked.map(1, signal(a, ReluRule::Gradient)), asked.value(a));
+        let weight = |n: usize, k: usize| -> f64 {
+            (0..12).map(|i| g.at(&[n, k, i / 3, i % 3])).sum::<f64>() / 12.0
+        };
+        let expected = Array::from_fn(&[2, 4, 3], |i| {
+            (0..3).map(|k| weight(i[0], k) * activation.at(&[i[0], k, i[1], i[2]])).sum()
+        });
+        let together = asked.ask(&[0, 1], &[grad_cam(a, false)]).swap_remove(2);
+        assert_close(&asked.map(1, grad_cam(a, false)), &expected, EXACT, format!("{steps:?}"));
+        let second = Array::from_fn(&[2, 4, 3], |i| together.at(&[i[0], 1, i[1], i[2]]));
+        assert_close(&second, &expected, EXACT, format!("{steps:?} of two classes"));
+    }
+}
+
+/// Rows of the left factors of matrix products that are not in the other graph.
+fn rows(graph: &Graph, without: &Graph) -> Vec<usize> {
+    let known = |n: &whycam_graph::Node| without.nodes().any(|(_, other)| other.outputs == n.outputs);
+    let rows = |n: &whycam_graph::Node| {
+        graph.shape(n.inputs[0].unwrap()).unwrap().at(1).iter().rev().nth(1).copied()
+    };
+    let products = graph.nodes().map(|(_, n)| n).filter(|n| n.op == Op::MatMul && !known(n));
+    products.filter_map(rows).collect()
+}
+
+/// Tokens of a transformer: means over four of five of them, behind queries, keys and values.
+#[test]
+fn means_over_tokens_are_taken_early() {
+    for images in [Images { count: 2, symbolic: true }, Images { count: 1, symbolic: false }] {
+        let mut net = Net::new(31);
+        let y = nets::vit(&mut net, images);
+        let asked = Asked::new(net, y);
+        let score = layer::score(&asked.graph, None).unwrap();
+        let last = layer::automatic(&asked.graph, asked.image(), &score).unwrap();
+        let (g, activation) = (asked.map(2, signal(last, ReluRule::Gradient)), asked.value(last));
+        assert_eq!(activation.shape, [images.count, 5, 4]);
+        let expected = Array::from_fn(&[images.count, 2, 2], |i| {
+            let weight = |k: usize| (1..5).map(|t| g.at(&[i[0], t, k])).sum::<f64>() / 4.0;
+            (0..4).map(|k| weight(k) * activation.at(&[i[0], 1 + i[1] * 2 + i[2], k])).sum()
+        });
+        assert_close(&asked.map(2, grad_cam(last, false)), &expected, EXACT, format!("{images:?}"));
+        let derived = asked.derive(common::asked::ONE, &[grad_cam(last, true)]).graph;
+        let rows = rows(&derived, &asked.graph);
+        assert!(!rows.is_empty() && rows.iter().all(|&rows| rows <= 4), "{rows:?}\n{derived}");
+    }
+}
+
+/// The signal of a class at what a linear layer is given is a row of its weights, which are not multiplied for it.
+#[test]
+fn the_row_of_a_class_is_looked_up() {
+    let products =
+        |graph: &Graph| graph.nodes().filter(|(_, n)| matches!(n.op, Op::Gemm(_) | Op::MatMul)).count();
+    for transposed in [true, false] {
+        let mut net = Net::new(6);
+        let image = net.batch("image", Array::random(&[2, 3, 4, 4], 5));
+        let a = relu(&mut net, image);
+        let x = net.op(Op::GlobalAveragePool, &[a]);
+        let x = net.op(Op::Flatten { axis: 1 }, &[x]);
+        let y = match transposed {
+            true => linear(&mut net, x, 3, 5),
+            false => {
+                let (w, bias) = (net.weights(&[3, 5]), net.weights(&[5]));
+                let y = net.op(Op::MatMul, &[x, w]);
+                net.op(Op::Binary(BinaryFn::Add), &[y, bias])
+            }
+        };
+        let asked = Asked::new(net, y);
+        let derived = asked.derive(common::asked::ONE, &[signal(a, ReluRule::Gradient)]).graph;
+        assert_eq!(products(&derived), 1, "{derived}");
+        for class in 0..5 {
+            let signal = asked.map(class, signal(a, ReluRule::Gradient));
+            let cotangent = Array::from_fn(&[2, 5], |i| f64::from(u8::from(i[1] == class)));
+            let graph = &asked.graph;
+            let output = graph.outputs()[0];
+            let sent = common::signals(graph, &asked.given, output, &[a], ReluRule::Gradient, &cotangent);
+            assert_close(&signal, &sent[0], EXACT, format!("class {class}"));
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{EXACT, Net, RELU_RULES, assert_close, cases, signals, window};
+use common::{EXACT, Net, RELU_RULES, assert_close, cases, derived, signals, window};
 use proptest::prelude::*;
 use whycam_graph::diff::{self, ReluRule, Rules, Seed};
 use whycam_graph::op::{BinaryFn, Op, UnaryFn};
@@ -164,7 +164,7 @@ proptest! {
 fn counts(graph: &Graph, target: ValueId, read_at: ValueId, relu: ReluRule) -> (usize, usize) {
     let mut b = Build::extend(graph);
     let cotangent = b.input("g", DType::F32, graph.shape(target).unwrap().clone()).unwrap();
-    let seed = Seed { target, cotangent, copies: None };
+    let seed = Seed { target, cotangent, copies: None, hot: None };
     let swept = diff::backward(&mut b, seed, &[read_at], Rules { relu, ..Rules::default() }).unwrap();
     (swept.ruled.len(), swept.unruled.len())
 }
@@ -245,7 +245,7 @@ fn a_gate_stays_one_in_a_derived_graph() {
     let x = net.input("x", Array::random(&[12], 3));
     let y = hard_swish(&mut net, x, 0);
     let g = net.input("g", Array::random(&[12], 4));
-    let seed = Seed { target: y, cotangent: g, copies: None };
+    let seed = Seed { target: y, cotangent: g, copies: None, hot: None };
     let first =
         diff::backward(&mut net.b, seed, &[x], Rules { relu: ReluRule::Gradient, ..Rules::default() })
             .unwrap();
@@ -344,5 +344,23 @@ fn other_maxima_are_no_relu() {
         assert_eq!((&gradient, &gradient), (&deconvnet, &guided));
         assert!(gradient.data.iter().any(|v| *v < 0.0), "a negative signal passes");
         assert_eq!(counts(&graph, y, x, ReluRule::Guided), (0, 0));
+    }
+}
+
+/// Masks are products, but where a signal may be infinite: a root sends an infinite one to the cells that are 0, and the ReLU
+/// before it lets none of it pass.
+#[test]
+fn infinite_signals_are_masked() {
+    for root in [false, true] {
+        let mut net = Net::new(0);
+        let id = net.input("x", Array::new(&[4], vec![-1.0, 0.25, 0.0, 4.0]));
+        let y = net.op(Op::Unary(UnaryFn::Relu), &[id]);
+        let y = if root { net.op(Op::Unary(UnaryFn::Sqrt), &[y]) } else { y };
+        let (graph, given) = net.finish(y);
+        let swept = derived(&graph, y, &[id], ReluRule::Gradient, None).unwrap();
+        assert_eq!(swept.nodes().any(|(_, n)| n.op == Op::Where), root);
+        let sent = signals(&graph, &given, y, &[id], ReluRule::Gradient, &Array::new(&[4], vec![1.0; 4]));
+        let expected = if root { vec![0.0, 1.0, 0.0, 0.25] } else { vec![0.0, 1.0, 0.0, 1.0] };
+        assert_eq!(sent[0].data, expected);
     }
 }

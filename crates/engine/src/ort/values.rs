@@ -79,8 +79,7 @@ where
     T: PrimitiveTensorElementType + Copy,
 {
     let (shape, values) = value.try_extract_tensor::<T>().map_err(|e| e.to_string())?;
-    let mut data = Vec::with_capacity(values.len() * B);
-    values.iter().for_each(|&value| data.extend_from_slice(&write(value)));
+    let data = values.iter().map(|&value| write(value)).collect::<Vec<[u8; B]>>().into_flattened();
     let shape: std::result::Result<Vec<usize>, _> = shape.iter().map(|&d| usize::try_from(d)).collect();
     let shape = shape.map_err(|_| "a result has a negative dimension".to_owned())?;
     Tensor::new(dtype, shape, data).map_err(|e| e.to_string())

@@ -63,7 +63,7 @@ pub fn full_gradient(b: &mut Build, seed: Seed, image: ValueId) -> Result<Vec<Co
                 let one = b.cast(one, Emit::dtype(b, at))?;
                 let shape = Emit::shape(b, at)?.clone();
                 let ones = b.expand(one, &shape)?;
-                let local = Seed { target: at, cotangent: ones, copies: None };
+                let local = Seed { target: at, cotangent: ones, copies: None, hot: None };
                 // Where f(x) is x, this is 0 in every rounding, also where an engine fuses product and difference.
                 let bias = match diff::arriving(b, local, &[x], Rules::default())?.signals[..] {
                     [Some(slope)] => {
@@ -76,7 +76,7 @@ pub fn full_gradient(b: &mut Build, seed: Seed, image: ValueId) -> Result<Vec<Co
             }
             Bias::Activation(x) => {
                 let whole = b.mul(signal, at)?;
-                let local = Seed { target: at, cotangent: signal, copies: seed.copies };
+                let local = Seed { target: at, cotangent: signal, copies: seed.copies, hot: None };
                 match diff::arriving(b, local, &[x], Rules::default())?.signals[..] {
                     [Some(sent)] => {
                         let linear = b.mul(sent, x)?;

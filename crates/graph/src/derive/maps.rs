@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Build, ValueId};
 use crate::layer::{Fold, Grids, channels_last};
 use crate::op::{Coordinates, Op, ReduceKind, Resize, ResizeMode, UnaryFn};
-use crate::shape::Dim;
+use crate::shape::{Dim, Shape};
 
 /// The maps of one formula in the making.
 pub(super) struct Maps<'a> {
@@ -158,16 +158,26 @@ impl ImageAxes {
 
 /// Minimum and maximum of each map, `[N,K,2]`; NaN when a cell is NaN or infinite.
 pub(super) fn range(b: &mut Build, maps: ValueId) -> Result<ValueId> {
-    let axes: Vec<usize> = (2..b.shape(maps)?.rank()).collect();
+    let rows = rows(b, maps)?;
     let mut ends = Vec::new();
     for kind in [ReduceKind::Min, ReduceKind::Max] {
-        let end = b.emit(Op::Reduce { kind, axes: axes.clone(), keep: false }, &[maps])?;
-        ends.push(b.emit(Op::Unsqueeze { axes: vec![2] }, &[end])?);
+        ends.push(b.emit(Op::Reduce { kind, axes: vec![2], keep: true }, &[rows])?);
     }
     let range = b.emit(Op::Concat { axis: 2 }, &ends)?;
     // Engines differ in whether a minimum sees NaN; 0 · Σ is 0, or NaN where a cell is not finite.
-    let total = b.sum(maps, &axes, false)?;
+    let total = b.sum(rows, &[2], true)?;
     let nothing = b.scale(total, 0.0)?;
-    let nothing = b.emit(Op::Unsqueeze { axes: vec![2] }, &[nothing])?;
     b.add(range, nothing)
+}
+
+/// Maps `[N,K,…]` as `[N,K,cells]`, as which most of them are made.
+fn rows(b: &mut Build, maps: ValueId) -> Result<ValueId> {
+    let shape = b.shape(maps)?;
+    let cells = Shape(shape.0[2..].to_vec()).elements();
+    let to = Shape(vec![shape.0[0], shape.0[1], cells.unwrap_or(Dim::Fixed(1))]);
+    let made = b.graph().value(maps).producer.map(|id| b.graph().node(id));
+    match made.filter(|node| matches!(node.op, Op::Reshape { .. })).and_then(|node| node.inputs[0]) {
+        Some(rows) if b.shape(rows)? == to => Ok(rows),
+        _ => b.reshape(maps, to),
+    }
 }

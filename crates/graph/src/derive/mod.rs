@@ -4,6 +4,7 @@ mod aim;
 mod full;
 mod head;
 mod maps;
+mod pooled;
 mod reduce;
 mod seed;
 

@@ -1,6 +1,7 @@
 //! How a signal becomes a map: weights, a product, a sum, a ReLU.
 
 use super::head;
+use super::pooled::pooled;
 use crate::emit::Emit;
 use crate::error::Result;
 use crate::graph::{Build, ValueId};
@@ -168,14 +169,13 @@ fn channel_weights(
     layer: ValueId,
 ) -> Result<Option<ValueId>> {
     let Some(g) = signal else { return Ok(None) };
-    let pool = |b: &mut Build, kind: ReduceKind| {
-        b.emit(Op::Reduce { kind, axes: vec![3, 4], keep: false }, &[g]).map(Some)
-    };
     match weights {
         Weights::One | Weights::Cell => Ok(None),
-        Weights::Mean => pool(b, ReduceKind::Mean),
-        Weights::Sum | Weights::Class => pool(b, ReduceKind::Sum),
-        Weights::Max => pool(b, ReduceKind::Max),
+        Weights::Mean => pooled(b, g, &[3, 4], true).map(Some),
+        Weights::Sum | Weights::Class => pooled(b, g, &[3, 4], false).map(Some),
+        Weights::Max => {
+            b.emit(Op::Reduce { kind: ReduceKind::Max, axes: vec![3, 4], keep: false }, &[g]).map(Some)
+        }
         Weights::Share => {
             let activation = for_every_class(b, layer)?;
             let product = b.mul(g, activation)?;

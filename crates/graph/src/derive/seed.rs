@@ -45,12 +45,27 @@ pub(super) fn seed(b: &mut Build, score: &Score, classes: Classes) -> Result<See
     let hit = b.emit(Op::Compare(CompareFn::Equal), &[column, all])?;
     let dtype = Emit::dtype(b, score.value);
     let one_hot = b.emit(Op::Cast(dtype), &[hit])?;
-    let (cotangent, copies) = if k == 1 {
-        (b.reshape(one_hot, shape)?, None)
+    let cells = match score.from {
+        0 => indices,
+        from => {
+            let from = b.constant(Tensor::i64(&[], &[from as i64])?);
+            b.sub(indices, from)?
+        }
+    };
+    let (cotangent, cells, copies) = if k == 1 {
+        (b.reshape(one_hot, shape.clone())?, cells, None)
     } else {
         let front = b.transpose(one_hot, &[1, 0, 2])?;
-        let to = Shape(std::iter::once(Dim::Fixed(k)).chain(shape.0).collect());
-        (b.reshape(front, to)?, Some(k))
+        let to = Shape(std::iter::once(Dim::Fixed(k)).chain(shape.0.iter().copied()).collect());
+        (b.reshape(front, to)?, b.transpose(cells, &[1, 0])?, Some(k))
     };
-    Ok(Seeded { scores, classes: indices, seed: Seed { target: score.value, cotangent, copies } })
+    let hot = match shape.0.as_slice() {
+        [images, Dim::Fixed(n)] if *n == asked.len() => {
+            let to = copies.map(Dim::Fixed).into_iter().chain([*images]).collect();
+            Some(b.reshape(cells, Shape(to))?)
+        }
+        _ => None,
+    };
+    let seed = Seed { target: score.value, cotangent, copies, hot };
+    Ok(Seeded { scores, classes: indices, seed })
 }

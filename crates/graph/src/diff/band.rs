@@ -8,7 +8,7 @@ use crate::graph::ValueId;
 use crate::op::{BinaryFn, Op, PadMode, Range, ReduceKind, UnaryFn};
 use crate::shape::{Dim, Shape};
 
-/// Where a value may differ from 0: at `inner.len` cells from `start` on, along an axis of `size`.
+/// Where a value may differ from 0: in `len` parts from `start` on, of `size` parts of an axis, each of so many cells.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Band {
     /// The value without the zeros.
@@ -18,17 +18,29 @@ pub(super) struct Band {
     start: usize,
     len: usize,
     size: usize,
+    /// More than one cell where a reshape has joined the axis with those behind it.
+    each: Dim,
 }
 
 impl Band {
-    fn range(&self, rank: usize) -> Range {
-        let (start, end) = (self.start as i64, (self.start + self.len) as i64);
-        Range { axis: rank - self.from_end, start, end, step: 1 }
+    /// The cells of so many parts.
+    fn cells(&self, parts: usize) -> Dim {
+        self.each.times(Dim::Fixed(parts)).unwrap_or(self.each)
+    }
+
+    /// The axis, split into parts and their cells where these are several.
+    fn split(&self, shape: &Shape, parts: usize) -> (Shape, usize) {
+        let (mut to, axis) = (shape.clone(), shape.rank() - self.from_end);
+        if self.each != Dim::Fixed(1) {
+            to.0.splice(axis..=axis, [Dim::Fixed(parts), self.each]);
+        }
+        (to, axis)
     }
 
     /// Whether two values of one size are 0 in the same places.
     fn like(&self, other: &Band) -> bool {
-        (self.from_end, self.start, self.len) == (other.from_end, other.start, other.len)
+        (self.from_end, self.start, self.len, self.each)
+            == (other.from_end, other.start, other.len, other.each)
     }
 }
 
@@ -53,6 +65,10 @@ pub(super) fn through(s: &mut Sweep<'_>, op: &Op, inputs: &[ValueId]) -> Result<
         }
         Op::Where if at > 0 && zero(inputs[3 - at]) => {}
         Op::MatMul => return product(s, inputs, at, band),
+        Op::Gemm(gemm) if at == 0 && inputs.len() == 2 && !gemm.trans_a && band.from_end == 2 => {
+            let inner = s.emit(op.clone(), &[band.inner, inputs[1]])?;
+            return around(s, Band { inner, ..band }).map(Some);
+        }
         Op::Transpose { perm } => {
             let to = perm.iter().position(|&p| p == axis).unwrap_or(axis);
             return moved(s, op.clone(), band, perm.len() - to).map(Some);
@@ -61,7 +77,7 @@ pub(super) fn through(s: &mut Sweep<'_>, op: &Op, inputs: &[ValueId]) -> Result<
         Op::Expand { to } => {
             let mut to = to.clone();
             let at = to.rank() - band.from_end;
-            to.0[at] = Dim::Fixed(band.len);
+            to.0[at] = band.cells(band.len);
             return moved(s, Op::Expand { to }, band, band.from_end).map(Some);
         }
         Op::Reduce { kind: ReduceKind::Sum, axes, .. } if axes.contains(&axis) => {
@@ -102,14 +118,26 @@ fn padded(
     let (start, behind): (usize, usize) = (start, behind);
     let result = s.whole(op.clone(), inputs)?;
     let from_end = before.len() - axis;
-    s.bands.insert(result, Band { inner: inputs[0], from_end, start, len, size: start + len + behind });
+    let size = start + len + behind;
+    s.bands.insert(result, Band { inner: inputs[0], from_end, start, len, size, each: Dim::Fixed(1) });
     Ok(Some(result))
 }
 
 /// The zeros put back.
 fn around(s: &mut Sweep<'_>, band: Band) -> Result<ValueId> {
-    let axis = s.shape(band.inner)?.rank() - band.from_end;
-    s.fit(band.inner, axis, band.start as i64, (band.size - band.start - band.len) as i64)
+    let shape = s.shape(band.inner)?;
+    let (to, axis) = band.split(&shape, band.len);
+    let behind = band.size - band.start - band.len;
+    let parts = s.reshape(band.inner, to)?;
+    let full = s.fit(parts, axis, band.start as i64, behind as i64)?;
+    if band.each == Dim::Fixed(1) {
+        return Ok(full);
+    }
+    let mut joined = shape;
+    joined.0[axis] = band.cells(band.size);
+    let full = s.whole(Op::Reshape { to: joined }, &[full])?;
+    s.bands.insert(full, band);
+    Ok(full)
 }
 
 /// The op on the band alone, which lies along another axis of the result.
@@ -135,14 +163,17 @@ fn product(s: &mut Sweep<'_>, inputs: &[ValueId], at: usize, band: Band) -> Resu
     around(s, Band { inner, ..band }).map(Some)
 }
 
-/// A reshape that leaves the band's axis as it is, with as many cells in front of it.
+/// A reshape that leaves as many cells in front of the band's axis, which is an axis again, or joined with those behind it.
 fn reshaped(s: &mut Sweep<'_>, to: &Shape, band: Band, front: &[Dim]) -> Result<Option<ValueId>> {
     let cells = |dims: &[Dim]| dims.iter().try_fold(Dim::Fixed(1), |all, &dim| all.times(dim));
-    let cells_in_front = cells(front);
-    let kept = |&axis: &usize| to.0[axis] == Dim::Fixed(band.size) && cells(&to.0[..axis]) == cells_in_front;
-    let Some(axis) = (0..to.rank()).find(kept).filter(|_| cells_in_front.is_some()) else { return Ok(None) };
+    let Some(in_front) = cells(front) else { return Ok(None) };
+    let parts = |axis: usize| Some((axis, to.0[axis].over(band.size)?));
+    let kept = |&(axis, _): &(usize, Dim)| cells(&to.0[..axis]) == Some(in_front);
+    let mut axes = (0..to.rank()).filter_map(parts).filter(kept);
+    let Some((axis, each)) = axes.next() else { return Ok(None) };
     let mut narrow = to.clone();
-    narrow.0[axis] = Dim::Fixed(band.len);
+    let band = Band { each, ..band };
+    narrow.0[axis] = band.cells(band.len);
     moved(s, Op::Reshape { to: narrow }, band, to.rank() - axis).map(Some)
 }
 
@@ -156,7 +187,7 @@ fn within(s: &mut Sweep<'_>, id: ValueId, band: Band) -> Result<ValueId> {
     if shape.rank() < band.from_end || shape.0[shape.rank() - band.from_end] == Dim::Fixed(1) {
         return Ok(id);
     }
-    let key = (id, band.from_end, band.start, band.len);
+    let key = (id, band.from_end, [band.start, band.len], band.each);
     if let Some(&known) = s.cuts.get(&key) {
         return Ok(known);
     }
@@ -166,7 +197,15 @@ fn within(s: &mut Sweep<'_>, id: ValueId, band: Band) -> Result<ValueId> {
             let inputs: Vec<ValueId> = inputs.iter().map(|&i| within(s, i, band)).collect::<Result<_>>()?;
             s.whole(op, &inputs)?
         }
-        None => s.whole(Op::Slice(vec![band.range(shape.rank())]), &[id])?,
+        None => {
+            let (to, axis) = band.split(&shape, band.size);
+            let (start, end) = (band.start as i64, (band.start + band.len) as i64);
+            let parts = s.reshape(id, to)?;
+            let cut = s.whole(Op::Slice(vec![Range { axis, start, end, step: 1 }]), &[parts])?;
+            let mut joined = shape;
+            joined.0[axis] = band.cells(band.len);
+            s.reshape(cut, joined)?
+        }
     };
     s.cuts.insert(key, cut);
     Ok(cut)

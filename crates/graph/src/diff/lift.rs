@@ -70,6 +70,7 @@ pub(super) fn lift(
             let result = build.emit(op, &[moved[0], inputs[1], moved[1]])?;
             copies_first(build, result)
         }
+        Op::Gather { axis: 0 } if lifted == [false, true] => build.emit(op, inputs),
         Op::GatherNd { batch: 0 } if only_first => {
             let moved = copies_last(build, inputs[0])?;
             let result = build.emit(op, &[moved, inputs[1]])?;

@@ -6,6 +6,8 @@
 
 mod band;
 mod excitation;
+mod gate;
+mod hot;
 mod layout;
 mod lift;
 mod linear;
@@ -41,6 +43,9 @@ pub struct Seed {
     pub cotangent: ValueId,
     /// The number of cotangents, when they have a leading axis of their own.
     pub copies: Option<usize>,
+    /// Where the cotangent is 1 at one cell of its last axis and 0 elsewhere: the index of that cell, in the shape of the
+    /// cotangent without its last axis.
+    pub hot: Option<ValueId>,
 }
 
 /// What a sweep returns.
@@ -83,14 +88,15 @@ pub fn arriving(
 
     let mut lifted = HashSet::new();
     if seed.copies.is_some() {
-        lifted.insert(seed.cotangent);
+        lifted.extend([seed.cotangent].into_iter().chain(seed.hot));
     }
     let mut sweep = Sweep {
         build,
         graph: &graph,
         path: &path.nodes,
         rules,
-        copies: seed.copies,
+        bounded: path.nodes.iter().all(|&id| gate::has_bounded_slope(&graph, graph.node(id))),
+        seed,
         lifted,
         first,
         bands: HashMap::new(),
@@ -264,14 +270,16 @@ pub(crate) struct Sweep<'a> {
     pub path: &'a [NodeId],
     /// The rules that are in force.
     pub rules: Rules,
-    copies: Option<usize>,
+    /// Whether no derivative on the way has a pole, so that signals are finite.
+    bounded: bool,
+    seed: Seed,
     lifted: HashSet<ValueId>,
     /// The number of the first node that the sweep added.
     first: u32,
     /// The signals that are 0 outside a band.
     bands: HashMap<ValueId, Band>,
-    /// The parts of values that lie in a band, by value, axis, start and length.
-    cuts: HashMap<(ValueId, usize, usize, usize), ValueId>,
+    /// The parts of values that lie in a band, by value, axis, start and length, and cells of a part.
+    cuts: HashMap<(ValueId, usize, [usize; 2], Dim), ValueId>,
 }
 
 impl Sweep<'_> {
@@ -292,7 +300,7 @@ impl Sweep<'_> {
     /// Adds a node that is computed everywhere.
     fn whole(&mut self, op: Op, inputs: &[ValueId]) -> Result<ValueId> {
         let lifted: Vec<bool> = inputs.iter().map(|i| self.lifted.contains(i)).collect();
-        match self.copies {
+        match self.seed.copies {
             Some(copies) if lifted.contains(&true) => {
                 let result = lift::lift(self.build, copies, op, inputs, &lifted)?;
                 self.lifted.insert(result);
@@ -305,6 +313,9 @@ impl Sweep<'_> {
 
 impl Emit for Sweep<'_> {
     fn emit(&mut self, op: Op, inputs: &[ValueId]) -> Result<ValueId> {
+        if let Some(rows) = hot::through(self, &op, inputs)? {
+            return Ok(rows);
+        }
         match band::through(self, &op, inputs)? {
             Some(result) => Ok(result),
             None => self.whole(op, inputs),

@@ -106,7 +106,7 @@ pub(super) fn relu(sweep: &mut Sweep<'_>, g: ValueId, derivative: Derivative) ->
     };
     match (sweep.rules.relu, derivative) {
         (ReluRule::Deconvnet, _) => Ok(g),
-        (_, Derivative::Where(condition)) => sweep.keep_where(condition, g),
+        (_, Derivative::Where(condition)) => sweep.gate(condition, g),
         (_, Derivative::Times(factor)) => sweep.mul(g, factor),
     }
 }
@@ -123,7 +123,7 @@ pub(super) fn unary(sweep: &mut Sweep<'_>, node: &Node, f: UnaryFn, g: ValueId) 
         let derivative = smooth(sweep, f, x, y)?;
         return match (f, derivative) {
             (UnaryFn::Neg, _) => sweep.unary(UnaryFn::Neg, g).map(Some),
-            (_, Some(Derivative::Where(condition))) => sweep.keep_where(condition, g).map(Some),
+            (_, Some(Derivative::Where(condition))) => sweep.gate(condition, g).map(Some),
             (_, Some(Derivative::Times(factor))) => sweep.mul(g, factor).map(Some),
             (_, None) => Ok(None),
         };
@@ -378,10 +378,10 @@ fn operand(
                 true if rectified(s.graph, node) == Some(i) && f == BinaryFn::Max => {
                     relu(s, g, Derivative::Where(wins))?
                 }
-                true => s.keep_where(wins, g)?,
+                true => s.gate(wins, g)?,
                 false => {
                     let loses = s.unary(UnaryFn::Not, wins)?;
-                    s.keep_where(loses, g)?
+                    s.gate(loses, g)?
                 }
             }
         }

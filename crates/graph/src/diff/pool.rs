@@ -34,7 +34,7 @@ pub(super) fn max_pool(s: &mut Sweep<'_>, node: &Node, w: &Window, g: ValueId) -
         } else {
             taken = Some(hit);
         }
-        parts.push(s.keep_where(hit, g)?);
+        parts.push(s.gate(hit, g)?);
     }
     layout.put_back(s, w, &parts)
 }

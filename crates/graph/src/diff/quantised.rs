@@ -56,7 +56,7 @@ pub(super) fn quantize(s: &mut Sweep<'_>, node: &Node, axis: usize, g: ValueId) 
             let level = s.emit(Op::Cast(DType::F32), &[q])?;
             match inside(s, level, least, most)? {
                 Some(open) if is_relu(s.graph, node) => relu(s, g, Derivative::Where(open))?,
-                Some(open) => s.keep_where(open, g)?,
+                Some(open) => s.gate(open, g)?,
                 None => g,
             }
         }

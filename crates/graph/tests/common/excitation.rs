@@ -25,7 +25,7 @@ pub fn derived(
     let mut shape = graph.shape(target)?.clone();
     shape.0.splice(0..0, copies.map(Dim::Fixed));
     let cotangent = b.input("cotangent", DType::F32, shape)?;
-    let swept = diff::backward(&mut b, Seed { target, cotangent, copies }, read_at, rules)?;
+    let swept = diff::backward(&mut b, Seed { target, cotangent, copies, hot: None }, read_at, rules)?;
     Ok(b.finish(swept.signals))
 }
 

@@ -148,7 +148,7 @@ pub fn derived(
     let cotangent = b.input("cotangent", dtype, shape)?;
     let swept = diff::backward(
         &mut b,
-        Seed { target, cotangent, copies },
+        Seed { target, cotangent, copies, hot: None },
         read_at,
         Rules { relu, ..Rules::default() },
     )?;
@@ -221,7 +221,7 @@ pub fn prove_adjoint(graph: &Graph, given: &[(String, Array)], output: ValueId) 
         let mut b = Build::extend(&backward);
         let target = backward.outputs()[i];
         let tangent = b.input("tangent", DType::F32, backward.shape(target).unwrap().clone()).unwrap();
-        let seed = Seed { target, cotangent: tangent, copies: None };
+        let seed = Seed { target, cotangent: tangent, copies: None, hot: None };
         let swept = diff::backward(&mut b, seed, &[cotangent], Rules::default());
         let swept = swept.unwrap_or_else(|e| panic!("{e}\n{backward}"));
         let forward = b.finish(swept.signals);

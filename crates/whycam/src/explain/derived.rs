@@ -57,8 +57,18 @@ impl Derived {
     /// What the graph says to each of some images.
     pub fn run(&self, feed: &Feed<'_>, model: &Model, images: &[f32], given: &[usize]) -> Result<Vec<Said>> {
         let size: usize = model.input().shape().iter().product();
-        let input = feed.images(images)?;
-        let count = images.len() / size.max(1);
+        self.run_as(feed, model, feed.images(images)?, images.len() / size.max(1), given)
+    }
+
+    /// As [`Derived::run`], of images as the model takes them.
+    pub fn run_as(
+        &self,
+        feed: &Feed<'_>,
+        model: &Model,
+        input: (&str, Tensor),
+        count: usize,
+        given: &[usize],
+    ) -> Result<Vec<Said>> {
         let Some((below, map)) = &self.below else {
             return self.run_on(feed, model, count, &[input], given);
         };

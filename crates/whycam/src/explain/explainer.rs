@@ -166,9 +166,14 @@ impl<'m> Explainer<'m> {
     /// How many images are worth giving to [`Explainer::explain_batch`] at once: [`Question::batch`], or the model's own
     /// batch; one where a method fills its runs with copies of a single image, or the model rounds in the range of a batch.
     pub fn batch(&self) -> usize {
-        let fills =
+        if self.runs_copies() { 1 } else { self.model.input().batch.unwrap_or(self.batch).max(1) }
+    }
+
+    /// Whether a method runs the model on copies of the image.
+    fn runs_copies(&self) -> bool {
+        let runs =
             |asked: &Asked| asked.method.is_smoothed() || !matches!(asked.how, How::Formula(Some(_), _));
-        if self.asked.iter().any(fills) { 1 } else { self.model.input().batch.unwrap_or(self.batch).max(1) }
+        self.asked.iter().any(runs)
     }
 
     /// Explains images, each as if it were alone, but with up to [`Question::batch`] of them in a run, or as many as the
@@ -185,42 +190,42 @@ impl<'m> Explainer<'m> {
         let feed = Feed::new(&self.model, further, self.batch);
         let mut answers = Vec::with_capacity(images.len());
         for images in images.chunks(feed.together()) {
-            let values: Vec<_> = images.iter().map(|image| self.values(image)).collect();
-            let sound: Vec<&[f32]> = values.iter().flatten().map(Vec::as_slice).collect();
+            let checked: Vec<_> = images.iter().map(|image| self.checked(image)).collect();
+            let sound: Vec<&Tensor> = checked.iter().flatten().copied().collect();
             let mut said = self.said(&feed, &sound).into_iter();
-            for values in values {
-                answers.push(values.and_then(|values| {
+            for checked in checked {
+                answers.push(checked.and_then(|image| {
                     let (said, time) = said.next().unwrap_or_else(|| Err(no_answer()))?;
-                    self.explained(&feed, &values, &said, time, progress)
+                    self.explained(&feed, image, &said, time, progress)
                 }));
             }
         }
         answers
     }
 
-    /// The values of an image, all of them finite.
-    fn values(&self, image: &Image) -> Result<Vec<f32>> {
-        let values = image.tensor.to_f32s();
-        let shape = self.model.input().shape();
-        if values.len() != shape.iter().product::<usize>() {
-            let what = format!("an image {:?} is not the model's {shape:?}", image.tensor);
+    /// The tensor of an image, whose values are all finite.
+    fn checked<'i>(&self, image: &'i Image) -> Result<&'i Tensor> {
+        let (tensor, shape) = (&image.tensor, self.model.input().shape());
+        if tensor.len() != shape.iter().product::<usize>() {
+            let what = format!("an image {tensor:?} is not the model's {shape:?}");
             return Err(Error::ask(what, "check how the tensor was prepared"));
         }
-        if image.tensor.dtype().is_float() && values.iter().any(|v| !v.is_finite()) {
+        if !tensor.is_finite() {
             // Engines differ in what a ReLU makes of NaN, so a map would look sound.
             return Err(Error::ask("the input holds NaN or infinity", "check how the tensor was prepared"));
         }
-        Ok(values)
+        Ok(tensor)
     }
 
     /// What the derived graph says to images in one run, and each one's share of the time; to each of them alone when that
     /// fails, so that it fails for those alone whose fault it is.
-    fn said(&self, feed: &Feed<'_>, images: &[&[f32]]) -> Vec<Result<(Said, Duration)>> {
+    fn said(&self, feed: &Feed<'_>, images: &[&Tensor]) -> Vec<Result<(Said, Duration)>> {
         if images.is_empty() {
             return Vec::new();
         }
         let before = feed.spent();
-        match self.derived.run(feed, &self.model, &images.concat(), &self.given) {
+        let run = |input| self.derived.run_as(feed, &self.model, input, images.len(), &self.given);
+        match feed.tensors(images).and_then(run) {
             Ok(said) => {
                 let share = (feed.spent() - before) / images.len() as u32;
                 said.into_iter().map(|said| Ok((said, share))).collect()
@@ -234,13 +239,15 @@ impl<'m> Explainer<'m> {
     fn explained(
         &self,
         feed: &Feed<'_>,
-        image: &[f32],
+        image: &Tensor,
         said: &Said,
         time: Duration,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Explanation> {
         let before = feed.spent();
-        let asking = Asking { model: &self.model, feed, image, classes: &said.classes, align: self.align };
+        let image = if self.runs_copies() { image.to_f32s() } else { Vec::new() };
+        let asking =
+            Asking { model: &self.model, feed, image: &image, classes: &said.classes, align: self.align };
         let mut maps = Vec::new();
         for asked in &self.asked {
             let mut told = |done, of| {

@@ -106,6 +106,17 @@ impl<'a> Feed<'a> {
         self.spent.get()
     }
 
+    /// As [`Feed::images`]; one image that is a run by itself is not copied.
+    pub fn tensors(&self, images: &[&Tensor]) -> Result<(&'a str, Tensor)> {
+        let value = self.model.graph().value(self.model.image());
+        match images {
+            [one] if self.rows(1) == 1 && value.dtype == Some(one.dtype()) && one.dtype() == DType::F32 => {
+                Ok((&value.name, one.reshape(self.model.input().shape().to_vec())?))
+            }
+            several => self.images(&several.iter().flat_map(|image| image.to_f32s()).collect::<Vec<f32>>()),
+        }
+    }
+
     /// Images in the model's layout as what the model takes, the last repeated until there are enough.
     pub fn images(&self, values: &[f32]) -> Result<(&'a str, Tensor)> {
         let image = self.model.image();
