@@ -9,6 +9,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::rules::{self, Sent};
+use super::shares::{Shares, add_up, share};
 use super::sign::Signs;
 use super::{Sweep, pointwise, quantised};
 use crate::emit::Emit;
@@ -35,12 +36,12 @@ struct Turned {
 }
 
 /// A node that signal arrives at.
-struct At<'a> {
-    node: &'a Node,
+pub(super) struct At<'a> {
+    pub node: &'a Node,
     /// Its first result.
     y: ValueId,
     /// The signal there.
-    g: ValueId,
+    pub g: ValueId,
     wanted: &'a [bool],
     turned: Option<Turned>,
 }
@@ -183,7 +184,7 @@ impl Excitation {
             return Err(unfit(format!("{} multiplies activations with each other", node.place())));
         }
         self.require(s.graph, node, i)?;
-        let (x, mut w) = (node.input(i)?, node.input(1 - i)?);
+        let mut w = node.input(1 - i)?;
         if let Some(turned) = &at.turned {
             w = take_signs(s, node, i, w, turned)?;
         }
@@ -196,14 +197,18 @@ impl Excitation {
             }
             ref op => op.clone(),
         };
-        let mut signal = excited(s, at, &op, i, w)?;
+        let Shares { mut of, mut given } = share(s, at, &op, i, w)?;
         if contrast {
             let negated = s.unary(UnaryFn::Neg, w)?;
-            let inhibited = excited(s, at, &op, i, negated)?;
-            signal = s.sub(signal, inhibited)?;
+            let inhibited = share(s, at, &op, i, negated)?;
+            of = s.sub(of, inhibited.of)?;
+            given = s.sub(given, inhibited.given)?;
+        }
+        if self.unweighted.is_some() {
+            of = add_up(s, of, given, node.input(i)?)?;
         }
         let mut sent = vec![None; node.inputs.len()];
-        sent[i] = Some(s.mul(x, signal)?);
+        sent[i] = Some(of);
         Ok(sent)
     }
 
@@ -372,23 +377,6 @@ fn users<'a>(s: &Sweep<'a>, value: ValueId) -> impl Iterator<Item = &'a Node> {
     s.path.iter().map(move |&id| graph.node(id)).filter(move |n| n.inputs.contains(&Some(value)))
 }
 
-/// `Σᵢ max(w, 0)ᵢⱼ·P(aᵢ)/Nᵢ` for operand `i` of a node with weights `w`.
-fn excited(s: &mut Sweep<'_>, at: &At<'_>, op: &Op, i: usize, w: ValueId) -> Result<ValueId> {
-    let w = s.unary(UnaryFn::Relu, w)?;
-    let mut operands = [at.node.input(i)?, w];
-    if i == 1 {
-        operands.swap(0, 1);
-    }
-    let total = s.emit(op.clone(), &operands)?;
-    let ratio = s.quotient(at.g, total)?;
-    let mut positive = at.node.clone();
-    positive.op = op.clone();
-    positive.inputs = operands.map(Some).to_vec();
-    positive.outputs = vec![Some(total)];
-    let sent = rules::backward(s, &positive, &[Some(ratio)], &[i == 0, i == 1])?;
-    sent[i].ok_or_else(|| no_rule(at.node))
-}
-
 /// The weights times the signs that their results are multiplied with.
 fn take_signs(s: &mut Sweep<'_>, node: &Node, i: usize, w: ValueId, turned: &Turned) -> Result<ValueId> {
     let (shape, weights) = (s.shape(turned.signs)?, s.shape(w)?);
@@ -413,7 +401,7 @@ fn take_signs(s: &mut Sweep<'_>, node: &Node, i: usize, w: ValueId, turned: &Tur
     }
 }
 
-fn no_rule(node: &Node) -> Error {
+pub(super) fn no_rule(node: &Node) -> Error {
     unfit(format!("{} has no rule in it", node.place()))
 }
 

@@ -16,6 +16,7 @@ mod pool;
 mod quantised;
 mod reduce;
 mod rules;
+mod shares;
 mod sign;
 
 use std::collections::{HashMap, HashSet};
