@@ -33,7 +33,7 @@ fn signal(contrastive: bool) -> Graph {
     let target = linear(&mut b, a, 1, 5);
     let cotangent = b.input("class", DType::F32, Shape::fixed(&[1, 1])).expect("free name");
     let rules = Rules { linear: LinearRule::Excitation { contrastive }, ..Rules::default() };
-    let seed = Seed { target, cotangent, copies: None };
+    let seed = Seed { target, cotangent, copies: None, hot: None };
     let swept = diff::backward(&mut b, seed, &[read_at], rules).expect("has rules");
     b.finish(swept.signals)
 }
