@@ -6,7 +6,8 @@
 
 A quantised file is run here node by node in float64, every operator on levels as what it approximates: its operands
 de-quantised, the operator on real numbers, its result quantised. Rounding is passed straight through (Bengio et al. 2013)
-where a level lies strictly inside its range; a range that follows the data cuts nothing off, and is held constant.
+where a level lies strictly inside its range, if that stands for a ReLU; other ranges cut nothing off, and one that follows
+the data is held constant.
 """
 
 import json
@@ -95,6 +96,7 @@ class Run:
         self.image = x.detach().clone().requires_grad_()
         self.values[graph.input[0].name] = self.image
         self.layer = None
+        self.makers = {name: node.op_type for node in graph.node for name in node.output}
         for node in graph.node:
             self.node(node)
         self.scores = self.values[graph.output[0].name]
@@ -108,9 +110,11 @@ class Run:
             self.values[name] = (levels - along(zero, rank, axis)) * along(scale, rank, axis)
         return name, self.values[name]
 
-    def levels(self, y, scale, zero):
+    def levels(self, y, scale, zero, of_sum=False):
+        """Levels of a sum that is cut off at 0 are those of a ReLU; other ranges hold what there was, ends and all."""
         low, high = LEVELS[self.types[zero]]
-        return Levels.apply(y, self.values[scale], self.values[zero], low, high, True)
+        is_relu = of_sum and bool((self.values[zero] == low).all())
+        return Levels.apply(y, self.values[scale], self.values[zero], low, high, is_relu)
 
     def bias(self, q, a, b):
         return self.values[q] * self.values[a] * self.values[b] if q else None
@@ -130,7 +134,7 @@ class Run:
         if kind in ("GlobalAveragePool", "QLinearGlobalAveragePool"):
             self.layer = names[0] if kind == "GlobalAveragePool" else self.real(*names[:3])[0]
         if kind == "QuantizeLinear":
-            y = self.levels(v[0], names[1], names[2])
+            y = self.levels(v[0], names[1], names[2], self.makers.get(names[0]) in ("Conv", "MatMul", "Gemm", "Add"))
         elif kind == "DequantizeLinear":
             rank, axis = v[0].ndim, at.get("axis", 1)
             zero = v[2] if len(v) > 2 else torch.zeros([])
@@ -138,16 +142,16 @@ class Run:
         elif kind == "QLinearConv":
             b = self.bias(names[8], names[1], names[4]) if len(v) > 8 else None
             y = self.conv(node, self.real(*names[:3])[1], self.real(*names[3:6], axis=0)[1], b)
-            y = self.levels(y, names[6], names[7])
+            y = self.levels(y, names[6], names[7], True)
         elif kind == "QLinearMatMul":
-            y = self.levels(self.real(*names[:3])[1] @ self.real(*names[3:6], axis=1)[1], names[6], names[7])
+            y = self.levels(self.real(*names[:3])[1] @ self.real(*names[3:6], axis=1)[1], names[6], names[7], True)
         elif kind == "QGemm":
             a, b = self.real(*names[:3])[1], self.real(*names[3:6], axis=0 if at.get("transB") else 1)[1]
             y = at.get("alpha", 1.0) * (a @ (b.T if at.get("transB") else b) + self.bias(names[6], names[1], names[4]))
-            y = self.levels(y, names[7], names[8]) if len(v) > 7 else y
+            y = self.levels(y, names[7], names[8], True) if len(v) > 7 else y
         elif kind in ("QLinearAdd", "QLinearMul"):
             a, b = self.real(*names[:3])[1], self.real(*names[3:6])[1]
-            y = self.levels(a + b if kind == "QLinearAdd" else a * b, names[6], names[7])
+            y = self.levels(a + b if kind == "QLinearAdd" else a * b, names[6], names[7], kind == "QLinearAdd")
         elif kind == "QLinearConcat":
             parts = [self.real(*names[i : i + 3])[1] for i in range(2, len(names), 3)]
             y = self.levels(torch.cat(parts, at["axis"]), names[0], names[1])

@@ -1,4 +1,4 @@
-//! Rules of quantised values: a quantise–de-quantise pair is straight through inside its clip range.
+//! Rules of quantised values: a quantise–de-quantise pair is straight through, but where it stands for a ReLU.
 
 use super::Sweep;
 use super::pointwise::{Derivative, along, inside, relu};
@@ -48,15 +48,16 @@ pub(super) fn is_relu(graph: &Graph, node: &Node) -> bool {
 
 /// The signal at levels is that of their number: a step of the levels is `scale` of the value, so what passes a pair of
 /// quantising and de-quantising is divided by the scale, and multiplied by it again. Rounding is passed as if it were not
-/// there. Levels at an end of a range that is constant are cut off; a range that follows the data cuts nothing off.
+/// there. Levels at the ends of a range that stands for a ReLU ([`is_relu`]) are cut off. Other ranges were chosen to hold
+/// what there is: the greatest score of all that a model was calibrated with is the last level itself.
 pub(super) fn quantize(s: &mut Sweep<'_>, node: &Node, axis: usize, g: ValueId) -> Result<ValueId> {
     let q = node.outputs.first().copied().flatten().unwrap_or(node.input(0)?);
-    let kept = match levels(s.dtype(q)).filter(|_| is_constant(s.graph, node.inputs[1].unwrap_or(q))) {
+    let cut = is_constant(s.graph, node.inputs[1].unwrap_or(q)) && is_relu(s.graph, node);
+    let kept = match levels(s.dtype(q)).filter(|_| cut) {
         Some((least, most)) => {
             let level = s.emit(Op::Cast(DType::F32), &[q])?;
             match inside(s, level, least, most)? {
-                Some(open) if is_relu(s.graph, node) => relu(s, g, Derivative::Where(open))?,
-                Some(open) => s.gate(open, g)?,
+                Some(open) => relu(s, g, Derivative::Where(open))?,
                 None => g,
             }
         }
