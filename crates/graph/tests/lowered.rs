@@ -2,9 +2,11 @@
 
 mod common;
 
-use common::{EXACT, Net, assert_close};
+use common::asked::{Asked, ONE, guided_grad_cam};
+use common::{EXACT, Net, assert_close, nets, separated};
 use proptest::prelude::*;
-use whycam_graph::op::{Conv, ConvTranspose, Op};
+use whycam_graph::derive::TARGET;
+use whycam_graph::op::{CompareFn, Conv, ConvTranspose, Op};
 use whycam_graph::pass::{lower, rescale};
 use whycam_graph::{Build, DType, Emit, Graph, Header, Tensor};
 use whycam_interp::{Array, run};
@@ -51,6 +53,35 @@ proptest! {
         let refs: Vec<(&str, Array)> = given.iter().map(|(n, a)| (n.as_str(), a.clone())).collect();
         let [expected, got] = [&graph, &lowered].map(|g| run(g, &refs).unwrap().remove(0));
         assert_close(&got, &expected, EXACT, "lowered");
+    }
+}
+
+/// What keeps ONNX Runtime in its blocked layout computes the same: masks, and the way into it from a transposed convolution
+/// and from a mean that is spread.
+#[test]
+fn blocked_layout() {
+    let mut net = Net::new(5);
+    let x = net.batch("image", separated(&[2, 3, 8, 8], 6));
+    let x = nets::convolve(&mut net, x, 16, 3, 1);
+    let x = nets::relu(&mut net, x);
+    let y = nets::convolve(&mut net, x, 16, 3, 2);
+    let y = nets::relu(&mut net, y);
+    let y = nets::convolve(&mut net, y, 16, 3, 1);
+    let around = nets::convolve(&mut net, x, 16, 1, 2);
+    let x = nets::add(&mut net, y, around);
+    let x = nets::relu(&mut net, x);
+    let y = nets::pooled_linear(&mut net, x, 3);
+    let asked = Asked::new(net, y);
+    let derived = asked.derive(ONE, &[guided_grad_cam(asked.image(), x)]).graph;
+    let lowered = lower(&derived, "ort").unwrap();
+    let count = |graph: &Graph, is: fn(&Op) -> bool| graph.nodes().filter(|(_, node)| is(&node.op)).count();
+    assert_eq!(count(&lowered, |op| matches!(op, Op::Compare(CompareFn::Greater))), 0, "{lowered}");
+    assert_eq!(count(&lowered, |op| matches!(op, Op::MaxPool(_))), 3, "{lowered}");
+    let target = Array::new(&[2, 1], vec![2.0, 0.0]);
+    let [expected, got] =
+        [&derived, &lowered].map(|g| common::run_with(g, &asked.given, &[(TARGET, &target)]));
+    for (got, expected) in got.iter().zip(&expected) {
+        assert_close(got, expected, EXACT, "lowered");
     }
 }
 

@@ -109,14 +109,32 @@ impl Layout {
         s.emit(Op::Pad { mode: PadMode::Constant, before, after, value: f32::NEG_INFINITY }, &[x])
     }
 
-    /// The cells at one offset of every window.
+    /// The cells at one offset of every window. Offsets that lie a multiple of the stride apart share the cells that are a
+    /// stride apart, since engines pick these one by one.
     fn cells(&self, s: &mut Sweep<'_>, padded: ValueId, w: &Window, offset: &[usize]) -> Result<ValueId> {
-        let ranges = offset.iter().enumerate().map(|(i, &o)| {
-            let start = (o * w.dilations[i]) as i64;
-            let last = start + ((self.out[i] - 1) * w.strides[i]) as i64;
-            Range { axis: i + 2, start, end: last + 1, step: w.strides[i] as i64 }
-        });
-        s.emit(Op::Slice(ranges.collect()), &[padded])
+        let (mut strided, mut moved) = (Vec::new(), Vec::new());
+        for (i, &o) in offset.iter().enumerate() {
+            let (stride, out, axis) = (w.strides[i], self.out[i], i + 2);
+            let start = |o: usize| o * w.dilations[i];
+            let phase = start(o) % stride;
+            let shared = (0..w.kernel[i]).map(start).filter(|start| start % stride == phase);
+            let furthest = shared.max().unwrap_or(0) / stride;
+            let range = |start: usize, count: usize, step: usize| {
+                let end = start + (count - 1) * step + 1;
+                Range { axis, start: start as i64, end: end as i64, step: step as i64 }
+            };
+            if stride > 1 {
+                strided.push(range(phase, out + furthest, stride));
+            }
+            if stride == 1 || furthest > 0 {
+                moved.push(range(start(o) / stride, out, 1));
+            }
+        }
+        let mut cells = padded;
+        for ranges in [strided, moved].into_iter().filter(|ranges| !ranges.is_empty()) {
+            cells = s.emit(Op::Slice(ranges), &[cells])?;
+        }
+        Ok(cells)
     }
 
     /// How many cells each window divides by.
@@ -143,9 +161,16 @@ impl Layout {
     fn put_back(&self, s: &mut Sweep<'_>, w: &Window, parts: &[ValueId]) -> Result<ValueId> {
         let tiles = w.kernel == w.strides && w.dilations.iter().all(|&d| d == 1);
         let full = if tiles { self.tile(s, w, parts)? } else { self.scatter(s, w, parts)? };
-        let mut result = full;
-        for (i, &(before, behind)) in self.pads.iter().enumerate() {
-            result = s.fit(result, i + 2, -before, -behind)?;
+        let reached = s.shape(full)?;
+        let mut crop = Vec::new();
+        for (i, &(before, behind)) in self.pads.iter().enumerate().filter(|(_, pads)| pads.0.max(pads.1) > 0)
+        {
+            let end = size_of(&reached, i + 2)? - behind.max(0);
+            crop.push(Range { axis: i + 2, start: before, end, step: 1 });
+        }
+        let mut result = if crop.is_empty() { full } else { s.emit(Op::Slice(crop), &[full])? };
+        for (i, &(_, behind)) in self.pads.iter().enumerate() {
+            result = s.fit(result, i + 2, 0, (-behind).max(0))?;
         }
         Ok(result)
     }

@@ -1,5 +1,6 @@
 //! Rewrites what an engine lacks in terms of what it has.
 
+use super::blocked;
 use super::rewrite::rewrite;
 use super::solid::flattened;
 use crate::diff::lrn_base;
@@ -15,7 +16,7 @@ use crate::tensor::{DType, External, Tensor};
 ///
 /// rten has no LRN, no Dropout, no windows over three axes, only 32-bit floats, and takes no folders in the names of
 /// external files. ONNX Runtime believes ONNX's shape inference, which counts a pool's last window even where that lies
-/// in the padding altogether and is none.
+/// in the padding altogether and is none, and it leaves its blocked layout for comparisons (`blocked.rs`).
 ///
 /// # Errors
 /// Those of making nodes.
@@ -79,17 +80,17 @@ fn kept_by_rten(node: &Node) -> bool {
 }
 
 fn for_ort(graph: &Graph) -> Result<Graph> {
+    let users = blocked::users(graph);
     rewrite(graph, |b, node, inputs| {
-        let (Some(Some(x)), Op::MaxPool(window)) = (inputs.first().copied(), &node.op) else {
-            return Ok(None);
+        let made = match (inputs.first().copied().flatten(), &node.op) {
+            (Some(x), Op::MaxPool(window)) if window.ceil_mode => match without_ceil(window, &b.shape(x)?) {
+                Some(window) => Some(b.emit(Op::MaxPool(window), &[x])?),
+                None => None,
+            },
+            (_, Op::Cast(_)) => blocked::mask(b, node, inputs)?,
+            _ => blocked::entry(b, node, inputs, &users)?,
         };
-        if !window.ceil_mode {
-            return Ok(None);
-        }
-        match without_ceil(window, &b.shape(x)?) {
-            None => Ok(None),
-            Some(window) => Ok(Some(vec![b.emit(Op::MaxPool(window), &[x])?])),
-        }
+        Ok(made.map(|y| vec![y]))
     })
 }
 

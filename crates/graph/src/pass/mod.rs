@@ -1,5 +1,6 @@
 //! Graph to graph.
 
+mod blocked;
 mod cut;
 mod lower;
 mod prune;

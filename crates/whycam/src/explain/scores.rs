@@ -15,12 +15,19 @@ pub struct Prediction {
     pub probability: f32,
 }
 
-/// The five classes with the highest scores; NaN comes last.
+/// The five classes with the highest scores, the first of equals first; NaN comes last.
 pub(super) fn top(scores: &[f32]) -> impl Iterator<Item = usize> {
-    let key = |i: &usize| if scores[*i].is_nan() { f32::NEG_INFINITY } else { scores[*i] };
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|a, b| key(b).total_cmp(&key(a)));
-    order.into_iter().take(5)
+    let key = |i: usize| if scores[i].is_nan() { f32::NEG_INFINITY } else { scores[i] };
+    let mut best: Vec<usize> = Vec::with_capacity(6);
+    for class in 0..scores.len() {
+        let behind = best.iter().rposition(|&other| key(other).total_cmp(&key(class)).is_ge());
+        let place = behind.map_or(0, |at| at + 1);
+        if place < 5 {
+            best.insert(place, class);
+            best.truncate(5);
+        }
+    }
+    best.into_iter()
 }
 
 /// Probabilities: a sigmoid for every score where the model ends in one or has a single class, a softmax elsewhere. What
@@ -38,4 +45,17 @@ fn probabilities_of(scores: &[f32], kind: ScoreKind) -> Vec<f32> {
     let powers: Vec<f64> = scores.iter().map(|s| f64::from(s - max).exp()).collect();
     let total: f64 = powers.iter().sum();
     powers.iter().map(|p| (p / total) as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_five_highest_come_in_order() {
+        let scores = [1.0, f32::NAN, 3.0, 3.0, -0.0, 0.0, 7.0, f32::NEG_INFINITY];
+        assert_eq!(top(&scores).collect::<Vec<_>>(), [6, 2, 3, 0, 5]);
+        assert_eq!(top(&scores[..3]).collect::<Vec<_>>(), [2, 0, 1]);
+        assert_eq!(top(&[f32::NAN, f32::NEG_INFINITY]).collect::<Vec<_>>(), [0, 1]);
+    }
 }
