@@ -63,13 +63,20 @@ impl Ort {
     fn load(&self, model: &ModelBytes) -> std::result::Result<Loaded, String> {
         let told = |e: ::ort::Error<SessionBuilder>| e.to_string();
         let builder = Session::builder(&self.runtime.environment).map_err(|e| e.to_string())?;
-        let mut builder = builder.with_intra_threads(self.options.threads()).map_err(told)?;
+        let builder = builder.with_intra_threads(self.options.threads()).map_err(told)?;
+        // Threads that wait actively behind a run would take the processor from the next program's.
+        let mut builder = builder.with_config_entry("session.force_spinning_stop", "1").map_err(told)?;
         if let Some(provider) = provider(self.options.device) {
             builder = builder.with_execution_providers([provider.error_on_failure()]).map_err(told)?;
         }
         for (location, bytes) in &model.external {
             builder = match model.lent.get(location) {
-                Some((name, constant)) => builder.with_external_initializer(name, self.weight(constant)?),
+                // ONNX Runtime plans with a copy of the one, and lets go of it where the other is there to run on.
+                Some((name, constant)) => {
+                    let weight = self.weight(constant)?;
+                    let planned = builder.with_external_initializer(name, weight.clone()).map_err(told)?;
+                    planned.with_initializer(name, weight)
+                }
                 None => builder.with_external_initializer_file_in_memory(location, Arc::from(&bytes[..])),
             }
             .map_err(told)?;

@@ -42,8 +42,9 @@ impl Halves {
         }
         let mut build = Build::extend(graph);
         let map = build.copy(cut)?;
-        let below = Loaded::new(engine, &pass::prune(&build.finish(vec![map])))?;
+        // While weights are loaded they take memory twice, and most of them are often above.
         let above = Loaded::for_many(engine, &pass::cut(graph, cut, |_, value| Ok(value))?)?;
+        let below = Loaded::new(engine, &pass::prune(&build.finish(vec![map])))?;
         let halves = Arc::new(Derived::halves(below, &graph.value(cut).name, above));
         self.0.push((cut, halves.clone()));
         Ok(halves)
