@@ -45,7 +45,7 @@ def eigen_cam(a, centre):
 @torch.no_grad()
 def ablation_cam(net, x, target, layer):
     """Desai & Ramaswamy 2020, eq. 2 and 3: the score without a channel is that of the network whose layer has 0 there."""
-    kept = {}
+    net, x, kept = net.double(), x.double(), {}
     module = net.get_submodule(layer)
     hook = module.register_forward_hook(lambda m, i, out: kept.update(a=out.detach().clone()))
     whole = float(net(x)[0, target])
@@ -62,7 +62,7 @@ def ablation_cam(net, x, target, layer):
         hook.remove()
         return score
 
-    a = kept["a"][0].double().numpy()
+    a = kept["a"][0].numpy()
     weights = np.array([(whole - without(k)) / whole for k in range(len(a))])
     return relu((weights[:, None, None] * a).sum(0))
 
@@ -70,17 +70,17 @@ def ablation_cam(net, x, target, layer):
 @torch.no_grad()
 def score_cam(net, x, target, a, batch=16):
     """Wang et al. 2020, algorithm 1: masks are enlarged, then scaled to 0…1."""
-    a = torch.from_numpy(a)
-    masks = F.interpolate(a[None].float(), x.shape[2:], mode="bilinear", align_corners=False)[0]
+    net, x, a = net.double(), x.double(), torch.from_numpy(a)
+    masks = F.interpolate(a[None], x.shape[2:], mode="bilinear", align_corners=False)[0]
     least, most = masks.amin((1, 2), keepdim=True), masks.amax((1, 2), keepdim=True)
     masks = torch.where(most > least, (masks - least) / (most - least), 0.0)
     scores = torch.cat([net(x * part[:, None])[:, target] for part in masks.split(batch)])
-    return relu((scores.double().softmax(0)[:, None, None] * a).sum(0).numpy())
+    return relu((scores.softmax(0)[:, None, None] * a).sum(0).numpy())
 
 
 def full_grad(net, x, target):
     """Srinivas & Fleuret 2019, eq. 3 and 6: every bias that has a grid, those of batch norms and of clips (§3.1) included."""
-    x = x.clone().requires_grad_()
+    net, x = net.double(), x.double().requires_grad_()
     seen = []
 
     def keep(module, inputs, out):
@@ -91,6 +91,9 @@ def full_grad(net, x, target):
             seen.append((out, (module.bias - module.running_mean * scale).reshape(1, -1, 1, 1)))
         elif isinstance(module, nn.ReLU6):
             seen.append((out, 6.0 * (inputs[0] >= 6)))
+        else:
+            return None
+        return out.clone()  # a function in place (DenseNet's last ReLU) would make `out` its own result
 
     hooks = [m.register_forward_hook(keep) for m in net.modules()]
     score = net(x)[0, target]

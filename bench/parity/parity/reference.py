@@ -127,6 +127,24 @@ class Watch(TorchFunctionMode):
         return Rectify.apply(x, value, derivative, self.rule)
 
 
+def disturb(net, seed):
+    """Makes the ReLUs and max pools of a network decide on values that are disturbed by as much as float32 may."""
+    kind = type(net)
+
+    def forward(self, *args):
+        with Watch(Modules(self), jitter=JITTER, seed=seed):
+            return kind.forward(self, *args)
+
+    net.__class__ = type(kind.__name__, (kind,), {"forward": forward})  # copies of the network are of that class too
+
+
+def nearby(image):
+    """The image with other last bits, and in another order of memory."""
+    rng = torch.Generator().manual_seed(0)
+    near = [image * (1 + EPS * torch.randint(-1, 2, image.shape, generator=rng)) for _ in range(2)]
+    return near + ([image.contiguous(memory_format=torch.channels_last)] if image.ndim == 4 else [])
+
+
 class Reference:
     """A network on an input, with the score that is explained."""
 
@@ -150,11 +168,7 @@ class Reference:
         with torch.backends.mkldnn.flags(enabled=False):
             runs = [self.signals(calls, rule)]
         image, *more = self.inputs
-        rng = torch.Generator().manual_seed(0)
-        near = [image * (1 + EPS * torch.randint(-1, 2, image.shape, generator=rng)) for _ in range(2)]
-        if image.ndim == 4:
-            near.append(image.contiguous(memory_format=torch.channels_last))
-        runs += [Reference(self.net, [other, *more], self.score, self.written_norms).signals(calls, rule) for other in near]
+        runs += [Reference(self.net, [other, *more], self.score, self.written_norms).signals(calls, rule) for other in nearby(image)]
         return runs
 
     def disturbed(self, calls, rule=None):
