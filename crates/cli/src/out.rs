@@ -226,14 +226,18 @@ fn names(stem: &str, maps: &[Map], kept: &[Value]) -> Vec<String> {
 }
 
 /// The text as a part of a file name: what is not a letter, a digit or one of `-_=.+` becomes `-`, and so does a dot at the
-/// beginning.
+/// beginning; at its ends nothing is put in the place of such.
 fn safe(text: &str, longest: usize) -> String {
     let part = |(i, c): (usize, char)| match c {
         '.' if i == 0 => '-',
         c if c.is_alphanumeric() || matches!(c, '-' | '_' | '=' | '.' | '+') => c,
         _ => '-',
     };
-    short(&text.chars().enumerate().map(part).collect::<String>(), text, longest)
+    let name: String = text.chars().enumerate().map(part).collect();
+    match name.trim_matches('-') {
+        "" => "-".to_owned(),
+        name => short(name, text, longest),
+    }
 }
 
 /// The stem with its last part cut to a length that leaves room for the rest of a name.
@@ -265,8 +269,9 @@ mod tests {
     #[test]
     fn parts_of_names_are_safe() {
         assert_eq!(safe("class:tiger cat", 40), "class-tiger-cat");
-        assert_eq!(safe("/layer4/layer4.2/relu_1\\Relu", 40), "-layer4-layer4.2-relu_1-Relu");
-        assert_eq!(safe("..", 40), "-.");
+        assert_eq!(safe("/layer4/layer4.2/relu_1\\Relu", 40), "layer4-layer4.2-relu_1-Relu");
+        assert_eq!(safe("mean(layer3, layer4)", 40), "mean-layer3--layer4");
+        assert_eq!((safe("..", 40), safe("/", 40)), (".".to_owned(), "-".to_owned()));
         assert_eq!(safe("grad-cam:relu=off", 40), "grad-cam-relu=off");
         assert_eq!(safe("a\0\n\u{7f}café", 40), "a---café");
         let long = safe(&"é".repeat(100), 40);
