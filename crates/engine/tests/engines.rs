@@ -81,18 +81,22 @@ fn every_type_goes_in_and_out() {
 
 #[test]
 fn weights_in_a_file_beside_the_model_are_found() {
+    ["folder/weights.data", "model.weight"].into_iter().for_each(weights_are_found_at);
+}
+
+fn weights_are_found_at(location: &str) {
     let mut b = build();
     let x = b.input("x", DType::F32, Shape::fixed(&[1, 2])).expect("free name");
     let all: Bytes =
         [9.0f32, 1.0, 2.0, 3.0, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into();
-    b.buffer("folder/weights.data", all.clone());
-    let external = External { location: "folder/weights.data".into(), offset: 4 };
+    b.buffer(location, all.clone());
+    let external = External { location: location.into(), offset: 4 };
     let w = Tensor::new(DType::F32, vec![2, 2], all.slice(4..)).expect("whole").with_external(external);
     let w = b.named_constant("w", w).expect("free name");
     let y = b.matmul(x, w).expect("fits");
     let graph = b.finish(vec![y]);
     let model = onnx::write(&graph).expect("can be written");
-    assert_eq!(model.external.keys().collect::<Vec<_>>(), ["folder/weights.data"]);
+    assert_eq!(model.external.keys().collect::<Vec<_>>(), [location]);
     for engine in engines() {
         let program = load(engine.as_ref(), &graph).unwrap_or_else(|e| panic!("{}: {e}", engine.name()));
         let x = Tensor::f32(&[1, 2], &[1.0, 10.0]).expect("whole");

@@ -22,7 +22,7 @@ use crate::tensor::{DType, External, Tensor};
 /// Those of making nodes.
 pub fn lower(graph: &Graph, engine: &str) -> Result<Graph> {
     match engine {
-        "rten" => Ok(without_folders(for_rten(graph)?)),
+        "rten" => Ok(with_data_files(for_rten(graph)?)),
         "ort" => for_ort(graph),
         _ => Ok(graph.clone()),
     }
@@ -110,10 +110,11 @@ fn without_ceil(window: &Window, x: &Shape) -> Option<Window> {
     dropped.then_some(plain)
 }
 
-/// The graph with its external files numbered.
-fn without_folders(mut graph: Graph) -> Graph {
+/// The graph with its external files numbered, where one lies in a folder or is not called `.data`: of files larger than
+/// 2 GiB, PyTorch's older exporter makes one for each weight, called as the weight is.
+fn with_data_files(mut graph: Graph) -> Graph {
     let locations: Vec<String> = graph.buffers.keys().cloned().collect();
-    if !locations.iter().any(|l| l.contains(['/', '\\'])) {
+    if locations.iter().all(|l| l.ends_with(".data") && !l.contains(['/', '\\'])) {
         return graph;
     }
     let flat = |location: &str| locations.iter().position(|l| l == location).map(|i| format!("{i}.data"));
