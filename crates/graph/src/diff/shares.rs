@@ -1,4 +1,4 @@
-//! How a layer of weights shares a probability out among its operand's cells (Zhang et al. 2016, eq. 3 to 6), and that the shares
+//! How a layer of weights shares a probability out among its operand's cells (Zhang et al. 2016, §3), and that the shares
 //! add up.
 
 use super::Sweep;

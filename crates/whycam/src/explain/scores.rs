@@ -18,16 +18,14 @@ pub struct Prediction {
 /// The five classes with the highest scores, the first of equals first; NaN comes last.
 pub(super) fn top(scores: &[f32]) -> impl Iterator<Item = usize> {
     let key = |i: usize| if scores[i].is_nan() { f32::NEG_INFINITY } else { scores[i] };
-    let mut best: Vec<usize> = Vec::with_capacity(6);
-    for class in 0..scores.len() {
-        let behind = best.iter().rposition(|&other| key(other).total_cmp(&key(class)).is_ge());
-        let place = behind.map_or(0, |at| at + 1);
-        if place < 5 {
-            best.insert(place, class);
-            best.truncate(5);
-        }
+    let order = |a: &usize, b: &usize| key(*b).total_cmp(&key(*a)).then(a.cmp(b));
+    let mut classes: Vec<usize> = (0..scores.len()).collect();
+    if classes.len() > 5 {
+        classes.select_nth_unstable_by(4, order);
+        classes.truncate(5);
     }
-    best.into_iter()
+    classes.sort_unstable_by(order);
+    classes.into_iter()
 }
 
 /// Probabilities: a sigmoid for every score where the model ends in one or has a single class, a softmax elsewhere. What
