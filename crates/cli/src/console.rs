@@ -1,8 +1,9 @@
 //! What the user sees: results on standard output, everything else on standard error.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use whycam::Progress;
 
 use crate::fail::Fail;
@@ -114,8 +115,11 @@ impl Console {
 
 /// A progress bar of this form.
 fn bar(form: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(form);
-    ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    let style = ProgressStyle::with_template(form).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let per_sec = |state: &ProgressState, out: &mut dyn fmt::Write| {
+        let _ = write!(out, "{:.1} a second", state.per_sec());
+    };
+    ProgressBar::no_length().with_style(style.with_key("per_sec", per_sec))
 }
 
 /// Prints a line on standard output; nobody reading it any more is no error.

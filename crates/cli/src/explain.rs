@@ -8,8 +8,8 @@ mod write;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Instant;
 
 use sha2::{Digest, Sha256};
@@ -105,6 +105,8 @@ pub fn run(args: &Explain) -> Result<ExitCode, Fail> {
         },
         noted: AtomicBool::new(false),
         interrupted: interruption(),
+        stopping: Once::new(),
+        left: AtomicBool::new(false),
         sanity: args.sanity.then_some((engine.as_ref(), &asked)),
     };
     let (start, mut count) = (Instant::now(), Count { failed: missing.len(), ..Count::default() });
@@ -114,7 +116,7 @@ pub fn run(args: &Explain) -> Result<ExitCode, Fail> {
     if count.explained + count.finished + count.failed > 1 {
         session.console.note(&count.told(start.elapsed().as_secs_f64()));
     }
-    if session.interrupted.load(Ordering::Relaxed) {
+    if session.left.load(Ordering::Relaxed) {
         session.console.note("interrupted: the same command with --resume continues");
         return Ok(ExitCode::from(Fail::INTERRUPTED));
     }
@@ -243,6 +245,10 @@ struct Session<'a> {
     /// Whether the notes, which are the same for every image, were told.
     noted: AtomicBool,
     interrupted: Arc<AtomicBool>,
+    /// Done when the user was told what an interruption does.
+    stopping: Once,
+    /// Whether it left images that are not explained.
+    left: AtomicBool,
     /// The engine and the question again, for the sanity check.
     sanity: Option<(&'a dyn Engine, &'a Question)>,
 }
@@ -260,7 +266,13 @@ impl Session<'_> {
                 }
             }));
         }
-        let mut progress = |progress: Progress<'_>| self.console.progress(progress);
+        let mut progress = |progress: Progress<'_>| {
+            if self.interrupted.load(Ordering::Relaxed) {
+                let what = "interrupted: what is begun is finished; Ctrl-C again ends at once";
+                self.stopping.call_once(|| self.console.note(what));
+            }
+            self.console.progress(progress);
+        };
         let answers = self.explainer.explain_batch(&images, &self.further, &mut progress);
         let mut answers = images.into_iter().zip(answers);
         let answered = |step: Result<Step<Job>, Fail>| {

@@ -287,6 +287,11 @@ fn ctrl_c_leaves_whole_files_and_the_run_can_be_continued() {
     let ended = child.wait_with_output().expect("ended");
     let told = String::from_utf8(ended.stderr).expect("UTF-8");
     assert_eq!(ended.status.code(), Some(130), "{told}");
+    assert_eq!(
+        told.matches("interrupted: what is begun is finished; Ctrl-C again ends at once\n").count(),
+        1,
+        "{told}"
+    );
     assert!(told.ends_with("interrupted: the same command with --resume continues\n"), "{told}");
     let names = files(&out);
     let records: Vec<&String> = names.iter().filter(|name| name.ends_with(".json")).collect();

@@ -73,6 +73,7 @@ impl Session<'_> {
         let mut found = inputs.iter().flat_map(|input| self.found(input)).peekable();
         iter::from_fn(move || {
             if self.interrupted.load(Ordering::Relaxed) {
+                self.left.store(found.peek().is_some(), Ordering::Relaxed);
                 return None;
             }
             let mut bytes = 0;
