@@ -13,6 +13,8 @@ from models import names
 from prove import IMAGE, METHODS, correlation
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "speed"))
+from speed import machine  # noqa: E402
 
 
 def table(head, lines):
@@ -110,7 +112,7 @@ def main(work, out):
     packages = [f"{name} {version(name)}" for name in ["onnx", "onnxruntime", "openvino"]]
     browser = f"onnxruntime-web {told('web', work / 'web')} (WebAssembly, Node)"
     parts = {
-        "versions": ", ".join([*packages, f"rten {told('rten', work)}", browser]),
+        "versions": ", ".join([*packages, f"rten {told('rten', work)}", browser]), "machine": machine(),
         "plain": plain(rows), "quantised": quantised(rows), "pairs": pairs(rows, work), "refusals": refusals(rows), "contrasts": contrasts(rows),
         "failed": failed(rows), "cost": cost(work), "missing": ", ".join(missing) or "nothing",
     }  # fmt: skip
