@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::{With, folder, imageless_model, small_model, stdout, whycam};
 use serde_json::{Value, json};
 use snapbox::str;
@@ -69,6 +71,32 @@ scores: f32[1,4] = Gemm(flat, [..]
 output scores: f32[1,4]
 
 "#]]);
+}
+
+/// A model in half precision is explained in float32, but what it takes and gives is told as the file has it.
+#[test]
+fn inputs_and_outputs_have_the_types_of_the_file() {
+    for (file, dtype) in [
+        ("torch_half", "f16"),
+        ("torch_bfloat16", "bf16"),
+        ("converted", "f16"),
+        ("converted_keep_io", "f32"),
+    ] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/half");
+        let model = format!("{file}.onnx");
+        let text = stdout(&whycam(&folder, &["inspect", &model]).success());
+        for line in
+            [format!("input        x: {dtype}[N,3,16,16]"), format!("output       scores: {dtype}[N,5]")]
+        {
+            assert!(text.lines().any(|l| l == line), "{file}: {line}: {text}");
+        }
+        let report: Value =
+            serde_json::from_str(&stdout(&whycam(&folder, &["inspect", &model, "--json"]).success()))
+                .expect("JSON");
+        for port in ["inputs", "outputs"] {
+            assert_eq!(report[port][0]["dtype"], json!(dtype), "{file}");
+        }
+    }
 }
 
 #[test]
