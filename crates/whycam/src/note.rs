@@ -19,6 +19,8 @@ pub enum Note {
     RuleHadNoEffect,
     /// Some activations on the way are none that the method's ReLU rule applies to.
     RulePartlyApplied(Share),
+    /// Some of the image reaches the score around the layer ([`layer::bypassed`](whycam_graph::layer::bypassed)).
+    LayerIsBypassed,
     /// At some of the layers that are fused the map is not [`Ok`](crate::Verdict::Ok).
     SomeLayersAreEmpty(Share),
 }
@@ -62,6 +64,7 @@ impl Note {
             Note::RunByWholeImages => "run-by-whole-images",
             Note::RuleHadNoEffect => "rule-had-no-effect",
             Note::RulePartlyApplied(_) => "rule-partly-applied",
+            Note::LayerIsBypassed => "layer-is-bypassed",
             Note::SomeLayersAreEmpty(_) => "some-layers-are-empty",
         }
     }
@@ -76,6 +79,10 @@ impl Note {
             Note::RulePartlyApplied(Share { count, of }) => Some(format!(
                 "the ReLU rule acted at {count} of {of} activations: the others send their plain gradient"
             )),
+            Note::LayerIsBypassed => Some(
+                "some of the image reaches the score around the layer: the map shows what passes it"
+                    .to_owned(),
+            ),
             Note::SomeLayersAreEmpty(Share { count, of }) => {
                 Some(format!("no map at {count} of {of} layers: the JSON says which"))
             }

@@ -4,7 +4,8 @@ mod common;
 
 use common::{Of, Small};
 use serde_json::{Value, json};
-use whycam::Note;
+use whycam::engine::{EngineOptions, engine};
+use whycam::{Explainer, Layers, Model, Note, Question, Target};
 
 fn told(of: Of, method: &str) -> (Value, Vec<Note>) {
     let small = Small::new(of, [3, 8, 8]);
@@ -40,4 +41,30 @@ fn the_share_of_activations_that_a_rule_acted_at_is_told() {
     let (_, notes) = told(Of::Mixed, "guided-backprop");
     let advice = notes[0].advice().expect("it is partly applied");
     assert!(advice.contains("1 of 2 activations"), "{advice}");
+}
+
+/// ResNet-18's blocks have shortcuts: their last convolutions see a part, their sums all.
+#[test]
+fn a_layer_that_some_of_the_image_goes_around_is_told() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden/nets/resnet18/legacy.onnx");
+    let model = Model::open(model).expect("a model");
+    let engine = engine("rten", EngineOptions::default()).expect("always there");
+    let noted = |layers: Layers, method: &str| -> Vec<bool> {
+        let methods = vec![method.parse().expect(method)];
+        let question = Question { methods, targets: vec![Target::TOP1], layers, ..Question::default() };
+        let explainer = Explainer::new(&model, engine.as_ref(), &question).expect("explainable");
+        let shape = model.input().shape();
+        let numbers = common::numbers(shape.iter().product(), 1);
+        let image = model.rows(&shape, &numbers).expect("one row").remove(0);
+        let maps = explainer.explain(&image, &[]).expect("runs").maps;
+        maps.iter().map(|map| map.notes.contains(&Note::LayerIsBypassed)).collect()
+    };
+    let inside = || Layers::Named(vec!["layer4.1.conv2".into()]);
+    assert_eq!(noted(inside(), "grad-cam"), [true]);
+    assert_eq!(noted(inside(), "eigen-cam"), [true]);
+    assert_eq!(noted(inside(), "gradient"), [false], "it reads no layer");
+    assert_eq!(noted(Layers::Auto, "grad-cam"), [false]);
+    assert!(!noted(Layers::All, "grad-cam").contains(&true));
+    assert_eq!(serde_json::to_value(Note::LayerIsBypassed).expect("JSON"), json!("layer-is-bypassed"));
+    assert!(Note::LayerIsBypassed.advice().is_some());
 }

@@ -3,6 +3,7 @@
 //! A layer is any value that layout ops fold back to a map: `[N,C,H,W]`, `[N,H,W,C]`, token sequences, windows.
 
 mod automatic;
+mod bypass;
 mod field;
 mod fold;
 mod live;
@@ -22,6 +23,7 @@ use crate::shape::Dim;
 use crate::tensor::DType;
 
 pub use automatic::{automatic, automatic_below, between, layers};
+pub use bypass::bypassed;
 pub use field::{ReceptiveField, ReceptiveFields};
 pub use fold::Fold;
 pub use names::find;

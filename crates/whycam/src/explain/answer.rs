@@ -122,6 +122,7 @@ impl Explainer<'_> {
             false => Note::RunByWholeImages,
         }));
         notes.extend(self.relu_rule(asked).and_then(Note::of_rule));
+        notes.extend(asked.bypassed.then_some(Note::LayerIsBypassed));
         notes
     }
 

@@ -25,6 +25,8 @@ pub(super) struct Asked {
     pub module: Option<String>,
     /// What a cell of the layer sees of the image, where a layer is read.
     pub sees: Option<Sees>,
+    /// Whether some of the image goes around the layer.
+    pub bypassed: bool,
     pub how: How,
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use whycam_graph::derive::Classes;
-use whycam_graph::layer::{Grids, ReceptiveFields};
+use whycam_graph::layer::{self, Grids, ReceptiveFields};
 use whycam_graph::{Engine, Tensor};
 
 use super::asked::{Asked, How, INPUT, Shown, layers};
@@ -58,7 +58,12 @@ impl<'m> Explainer<'m> {
             let reads_layer = method.info().space.reads_layer();
             let places =
                 if reads_layer { layers(model, &method, &question.layers)? } else { vec![model.image()] };
+            let around = match reads_layer {
+                true => layer::bypassed(graph, model.image(), model.scored()?, &places),
+                false => Vec::new(),
+            };
             for place in places {
+                let bypassed = around.contains(&place);
                 let ask = Ask { image: model.image(), layer: place, enlarge: question.align.into() };
                 let layer = if place == model.image() { INPUT } else { &graph.value(place).name };
                 let how = match method.info().kind {
@@ -83,7 +88,7 @@ impl<'m> Explainer<'m> {
                 let (name, layer) = (method.to_string(), layer.to_owned());
                 let module = graph.value(place).producer.and_then(|node| graph.node(node).module.clone());
                 let sees = reads_layer.then(|| sees.of(place).into());
-                asked.push(Asked { method: method.clone(), name, layer, module, sees, how });
+                asked.push(Asked { method: method.clone(), name, layer, module, sees, bypassed, how });
             }
         }
         let shown = Shown::all(&asked, question.fuse)?;
