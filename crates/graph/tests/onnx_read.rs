@@ -493,6 +493,29 @@ fn ranges_of_floats() {
     }
 }
 
+/// How many samples a region has must not depend on the region; what to do about it is said.
+#[test]
+fn regions_that_say_no_number_of_samples_are_not_modelled() {
+    let attributes = [int("output_height", 2), int("output_width", 2)];
+    for (samples, is_modelled) in [(None, false), (Some(0), false), (Some(2), true)] {
+        let attributes: Vec<_> =
+            attributes.iter().cloned().chain(samples.map(|count| int("sampling_ratio", count))).collect();
+        let graph = file(16)
+            .input("x", F32, "1,1,4,4")
+            .floats("boxes", &[1, 4])
+            .ints("images", &[0])
+            .node("RoiAlign", &["x", "boxes", "images"], &["y"], &attributes)
+            .output("y")
+            .read()
+            .expect("valid");
+        assert_eq!(!node_lines(&graph).contains("opaque"), is_modelled, "{graph}");
+        if !is_modelled {
+            let reason = reason(&graph, "y").expect("it is told");
+            assert!(reason.contains("sampling_ratio is 0") && reason.contains("such as 2"), "{reason}");
+        }
+    }
+}
+
 /// Sizes out of a file are checked before anything is made of them.
 #[test]
 fn windows_and_regions_of_absurd_sizes_are_not_modelled() {
