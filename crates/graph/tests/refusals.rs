@@ -103,7 +103,7 @@ fn weights_that_depend_on_the_image_are_refused() {
 
 #[test]
 fn a_signal_that_stops_is_an_error() {
-    let stops: [fn(&mut Net, ValueId) -> ValueId; 9] = [
+    let stops: [fn(&mut Net, ValueId) -> ValueId; 10] = [
         |net, x| net.op(Op::Unary(UnaryFn::Round), &[x]),
         |net, x| net.op(Op::Unary(UnaryFn::Floor), &[x]),
         |net, x| net.op(Op::Unary(UnaryFn::Ceil), &[x]),
@@ -124,6 +124,12 @@ fn a_signal_that_stops_is_an_error() {
         |net, x| {
             let whole = net.op(Op::Cast(DType::I64), &[x]);
             net.op(Op::Cast(DType::F32), &[whole])
+        },
+        |net, x| {
+            let one = net.values(&[], &[1.0]);
+            let level = net.op(Op::QuantizeLinear { axis: 0, to: DType::U8 }, &[x, one]);
+            let hit = net.op(Op::Cast(DType::Bool), &[level]);
+            net.op(Op::Cast(DType::F32), &[hit])
         },
         |net, x| {
             let best = net.b.nodes(Op::TopK { axis: 1, k: 1 }, &[Some(x)]).unwrap()[1];

@@ -235,6 +235,23 @@ fn the_signal_at_levels_counts_in_levels() {
     }
 }
 
+/// PyTorch's older exporter casts levels before it de-quantises them, mostly to the type that they have.
+#[test]
+fn levels_pass_casts_to_integers() {
+    for to in [DType::U8, DType::I8, DType::I32] {
+        let mut net = Net::new(0);
+        let x = net.input("x", Array::new(&[3], vec![1.0, 2.0, 3.0]));
+        let (scale, twice) = (net.values(&[], &[0.5]), net.values(&[], &[1.0]));
+        let q = net.op(Op::QuantizeLinear { axis: 0, to: DType::U8 }, &[x, scale]);
+        let q = net.op(Op::Cast(to), &[q]);
+        let y = net.op(Op::DequantizeLinear { axis: 0 }, &[q, twice]);
+        let (graph, given) = net.finish(y);
+        let g = Array::new(&[3], vec![1.0, -2.0, 3.0]);
+        let sent = derived(&graph, y, &[x], ReluRule::Gradient, None).expect("the signal passes");
+        assert_eq!(run_with(&sent, &given, &[("cotangent", &g)]).remove(0).data, [2.0, -4.0, 6.0], "{to}");
+    }
+}
+
 /// A cast of whole numbers to integers and back changes nothing, and passes the signal; that of other numbers cuts digits off.
 #[test]
 fn whole_numbers_pass_casts() {

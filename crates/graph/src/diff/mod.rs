@@ -191,7 +191,7 @@ impl Path {
                 continue;
             }
             if node.inputs.iter().flatten().any(|i| values.contains(i)) {
-                let counts = carries_integers(node, &whole);
+                let counts = carries_integers(graph, node, &whole);
                 let carries = |o: &&ValueId| counts || graph.value(**o).dtype.is_none_or(DType::is_float);
                 let outputs: Vec<ValueId> = node.outputs.iter().flatten().filter(carries).copied().collect();
                 if !outputs.is_empty() {
@@ -217,7 +217,7 @@ impl Path {
 
 /// Whether integers that the node makes carry signal: those that stand for real numbers, as levels and cells of byte images
 /// do, moved or chosen, and whole numbers in another type. What a composite makes its body tells.
-fn carries_integers(node: &Node, whole: &HashSet<ValueId>) -> bool {
+fn carries_integers(graph: &Graph, node: &Node, whole: &HashSet<ValueId>) -> bool {
     match &node.op {
         Op::QuantizeLinear { .. }
         | Op::Concat { .. }
@@ -227,8 +227,8 @@ fn carries_integers(node: &Node, whole: &HashSet<ValueId>) -> bool {
         | Op::Slice(_)
         | Op::Split { .. }
         | Op::Composite(_) => true,
-        // A cast of other numbers cuts digits off.
-        Op::Cast(_) => node.inputs.iter().flatten().all(|x| whole.contains(x)),
+        // A cast of other numbers cuts digits off, and one to truth values compares.
+        Op::Cast(to) => *to != DType::Bool && takes_whole(graph, node, whole),
         op => op.is_layout(),
     }
 }
@@ -236,16 +236,18 @@ fn carries_integers(node: &Node, whole: &HashSet<ValueId>) -> bool {
 /// Whether the node makes floats that are whole numbers by construction: integers, their sums and products.
 fn is_whole(graph: &Graph, node: &Node, whole: &HashSet<ValueId>) -> bool {
     match node.op {
-        Op::Cast(to) if to.is_float() => node
-            .inputs
-            .iter()
-            .flatten()
-            .all(|&x| whole.contains(&x) || graph.value(x).dtype.is_some_and(|d| !d.is_float())),
+        Op::Cast(to) if to.is_float() => takes_whole(graph, node, whole),
         Op::Binary(BinaryFn::Add | BinaryFn::Sub | BinaryFn::Mul) | Op::Conv(_) | Op::MatMul => {
             node.inputs.iter().flatten().all(|x| whole.contains(x))
         }
         _ => false,
     }
+}
+
+/// Whether all operands are whole numbers, by their type or by construction.
+fn takes_whole(graph: &Graph, node: &Node, whole: &HashSet<ValueId>) -> bool {
+    let is_whole = |&x: &ValueId| whole.contains(&x) || graph.value(x).dtype.is_some_and(|d| !d.is_float());
+    node.inputs.iter().flatten().all(is_whole)
 }
 
 fn refuse(graph: &Graph, path: &Path) -> Result<()> {
