@@ -62,7 +62,7 @@ Examples:
   whycam compile net.onnx -o net.explained.onnx
       Grad-CAM of the likeliest class.
   whycam compile net.onnx --target input:2 --method guided-backprop -o net.explained.onnx
-      Two classes that every run is given as a further input, `target`: int64 N×2.
+      Two classes that every run is given as a further input, `target`: int64 N×2. One that the model has not is NaN.
 ";
 
 /// Asks any ONNX vision model why it said that, and answers with a picture.

@@ -24,7 +24,7 @@ const PHOTO: &str = "photo";
 pub enum Explained {
     /// These, the top ones first.
     Targets(Vec<Target>),
-    /// So many, given at every run as the input `target: int64[N,K]`.
+    /// So many, given at every run as the input `target: int64[N,K]`. What is added for one that the model has not is NaN.
     Input(usize),
 }
 

@@ -4,7 +4,7 @@ mod common;
 
 use common::compiled::{TOLERANCE, ask, image, off, opened, run};
 use common::engines;
-use whycam::graph::{DType, Tensor, onnx};
+use whycam::graph::{DType, Program, Tensor, onnx};
 use whycam::image::{Photo, RgbImage};
 use whycam::prep::{Prep, Resize};
 use whycam::{
@@ -163,6 +163,58 @@ fn top_classes_are_found_in_the_graph() {
             assert!(off(&a.to_f32s(), &b.to_f32s()) <= TOLERANCE, "{}", engine.name());
         }
     }
+}
+
+/// The class's signal is a row of the last weights in the first network, one cell of a map in the other, which is convolutional
+/// to the end.
+#[test]
+fn a_class_that_the_model_has_not_is_nan_and_others_stay_as_they_are() {
+    let mut compared = 0;
+    for net in ["resnet18/dynamo_batch.onnx", "squeezenet/legacy.onnx"] {
+        let (model, file) = opened(net);
+        let name = &model.graph().value(model.image()).name;
+        let classes = model.scored().expect(net).classes as i64;
+        let images = model.input().batch.unwrap_or(2);
+        let x = image(&model, images, 6);
+        for info in METHODS.iter().filter(|info| info.kind.is_compilable()) {
+            let compiled = |k| compile(&model, &file, &ask(info.name, Explained::Input(k)));
+            let (one, four) = match (compiled(1), compiled(4)) {
+                (Ok(one), Ok(four)) => (one, four),
+                _ if info.name == "cam" && net.starts_with("squeezenet") => continue,
+                (one, four) => panic!("{net} {}: {:?} {:?}", info.name, one.err(), four.err()),
+            };
+            for engine in engines() {
+                let place = format!("{} {net} {}", engine.name(), info.name);
+                let [one, four] = [&one, &four].map(|made| engine.load(made.bytes.clone()).expect(&place));
+                let given = |classes: &[i64]| {
+                    let all = classes.repeat(images);
+                    ("target", Tensor::i64(&[images, classes.len()], &all).expect("fits"))
+                };
+                let run = |program: &dyn Program, classes: &[i64]| {
+                    program.run(&[(name, x.clone()), given(classes)]).expect(&place).split_off(1)
+                };
+                let known = run(one.as_ref(), &[1]);
+                let mixed = run(four.as_ref(), &[-1, 1, classes, i64::from(i32::MAX)]);
+                let alone = [-1, classes].map(|class| run(one.as_ref(), &[class]));
+                for (i, known) in known.iter().enumerate() {
+                    let cells = known.to_f32s().len() / images;
+                    let rows = known.to_f32s();
+                    for (j, map) in mixed[i].to_f32s().chunks(cells).enumerate() {
+                        match j % 4 {
+                            1 => assert!(off(map, &rows[j / 4 * cells..][..cells]) <= TOLERANCE, "{place}"),
+                            _ => assert!(map.iter().all(|v| v.is_nan()), "{place} {i} {j}"),
+                        }
+                    }
+                    assert!(rows.iter().all(|v| v.is_finite()), "{place}");
+                    for alone in &alone {
+                        assert!(alone[i].to_f32s().iter().all(|v| v.is_nan()), "{place} {i}");
+                    }
+                    compared += 1;
+                }
+            }
+        }
+    }
+    assert!(compared > 60, "{compared}");
 }
 
 /// In the order in which the signal arrives at them, from the score.

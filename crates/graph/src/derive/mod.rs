@@ -11,17 +11,18 @@ mod seed;
 use std::collections::HashSet;
 
 use crate::diff::{self, Rules};
+use crate::emit::Emit;
 use crate::error::Result;
 use crate::graph::{Build, Graph, ValueId};
 use crate::layer::{Grids, Score};
-use crate::op::Coordinates;
+use crate::op::{Coordinates, Op};
 use crate::pass;
 
 pub use aim::{Aim, aim, length};
 pub use full::{Contribution, full_gradient};
 use maps::{Maps, range};
 pub use reduce::{Part, Reduce, Times, Weights};
-use seed::seed;
+use seed::{Seeded, seed};
 
 /// One backward explanation: where signal is read, how it gets there, and what becomes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,7 +106,8 @@ pub struct Classes {
 ///
 /// Its outputs are `scores [N,classes+aims]`, `classes i64[N,K]`, and for every formula its map
 /// (`[N,K,h,w]`, or `[N,K,…]` in the image's layout) and the range `[N,K,2]` of its values: minimum
-/// and maximum, before a ReLU if there is one.
+/// and maximum, before a ReLU if there is one. All cells of both are NaN for a given class that the model has not: a graph
+/// cannot say it otherwise, and a blank map would be one of a class that nothing speaks for.
 #[derive(Clone, Debug)]
 pub struct Derived {
     /// The graph; its inputs are the model's, and `target` when classes are given.
@@ -140,15 +142,15 @@ pub fn derive(
     let grids = Grids::new(graph, image);
     let mut build = Build::extend(graph);
     let b = &mut build;
-    let seed = seed(b, score, classes)?;
-    let mut outputs = vec![("scores", seed.scores), ("classes", seed.classes)];
+    let Seeded { scores, classes, seed, known } = seed(b, score, classes)?;
+    let mut outputs = vec![("scores", scores), ("classes", classes)];
     let mut ruled = Vec::new();
     for formula in formulas {
-        let mut maps =
-            Maps { grids: &grids, image, seed: seed.seed, acted: HashSet::new(), passed: HashSet::new() };
+        let mut maps = Maps { grids: &grids, image, seed, acted: HashSet::new(), passed: HashSet::new() };
         let (map, raw) = maps.formula(b, formula)?;
-        outputs.push(("map", map));
-        outputs.push(("range", range(b, raw)?));
+        for (name, value) in [("map", map), ("range", range(b, raw)?)] {
+            outputs.push((name, known.map_or(Ok(value), |known| only_of(b, known, value))?));
+        }
         ruled.push(Ruled { acted: maps.acted.len(), passed: maps.passed.len() });
     }
     let mut named = Vec::new();
@@ -156,6 +158,17 @@ pub fn derive(
         named.push(publish(b, id, name)?);
     }
     Ok(Derived { graph: pass::prune(&build.finish(named)), ruled })
+}
+
+/// Values `[N,K,…]`, NaN where `known [N,K]` is false.
+fn only_of(b: &mut Build, known: ValueId, values: ValueId) -> Result<ValueId> {
+    let known = b.cast(known, Emit::dtype(b, values))?;
+    let known = b.emit(Op::Unsqueeze { axes: (2..b.shape(values)?.rank()).collect() }, &[known])?;
+    // 0/1 or 0/0, behind everything that could hide a NaN, as a ReLU may. Of one number rten makes a scalar, so that its axes
+    // come first.
+    let nothing = b.scalar(known, 0.0)?;
+    let nothing = b.div(nothing, known)?;
+    b.add(values, nothing)
 }
 
 /// A copy of the value under the name, or under the next free one like it.

@@ -6,7 +6,7 @@ use crate::emit::Emit;
 use crate::error::{Error, Result};
 use crate::graph::{Build, ValueId};
 use crate::layer::Score;
-use crate::op::{CompareFn, Op};
+use crate::op::{BinaryFn, CompareFn, Op};
 use crate::shape::{Dim, Shape};
 use crate::tensor::{DType, Tensor};
 
@@ -14,6 +14,8 @@ pub(super) struct Seeded {
     pub scores: ValueId,
     pub classes: ValueId,
     pub seed: Seed,
+    /// Whether the model has the classes, `bool[N,K]`; `None` where all are found in the graph.
+    pub known: Option<ValueId>,
 }
 
 /// One-hot cotangents on the scores of the classes asked.
@@ -45,13 +47,21 @@ pub(super) fn seed(b: &mut Build, score: &Score, classes: Classes) -> Result<See
     let hit = b.emit(Op::Compare(CompareFn::Equal), &[column, all])?;
     let dtype = Emit::dtype(b, score.value);
     let one_hot = b.emit(Op::Cast(dtype), &[hit])?;
-    let cells = match score.from {
+    let mut cells = match score.from {
         0 => indices,
         from => {
             let from = b.constant(Tensor::i64(&[], &[from as i64])?);
             b.sub(indices, from)?
         }
     };
+    let mut known = None;
+    if given > 0 {
+        // A cell that is looked up has to be there, whatever is given.
+        let length = b.constant(Tensor::i64(&[], &[asked.len() as i64])?);
+        let within = b.emit(Op::Binary(BinaryFn::Mod), &[cells, length])?;
+        known = Some(b.emit(Op::Compare(CompareFn::Equal), &[cells, within])?);
+        cells = within;
+    }
     let (cotangent, cells, copies) = if k == 1 {
         (b.reshape(one_hot, shape.clone())?, cells, None)
     } else {
@@ -67,5 +77,5 @@ pub(super) fn seed(b: &mut Build, score: &Score, classes: Classes) -> Result<See
         _ => None,
     };
     let seed = Seed { target: score.value, cotangent, copies, hot };
-    Ok(Seeded { scores, classes: indices, seed })
+    Ok(Seeded { scores, classes: indices, seed, known })
 }
