@@ -37,7 +37,7 @@ impl Ort {
     /// # Errors
     /// When none of these can be used, with all places that were tried, or it does not know the device.
     pub fn new(options: EngineOptions) -> Result<Ort> {
-        match library::find() {
+        match library::find(options.threads()) {
             Found::Runtime(runtime) => {
                 available(&runtime, options.device)?;
                 Ok(Ort { runtime, options, weights: Mutex::default() })
@@ -51,7 +51,7 @@ impl Ort {
     /// # Errors
     /// When `ORT_DYLIB_PATH` names a library that cannot be used, or it does not know the device.
     pub fn find(options: EngineOptions) -> Result<Option<Ort>> {
-        match library::find() {
+        match library::find(options.threads()) {
             Found::Nothing { asked: false, .. } => Ok(None),
             _ => Ort::new(options).map(Some),
         }
@@ -63,9 +63,16 @@ impl Ort {
     fn load(&self, model: &ModelBytes) -> std::result::Result<Loaded, String> {
         let told = |e: ::ort::Error<SessionBuilder>| e.to_string();
         let builder = Session::builder(&self.runtime.environment).map_err(|e| e.to_string())?;
-        let builder = builder.with_intra_threads(self.options.threads()).map_err(told)?;
-        // Threads that wait actively behind a run would take the processor from the next program's.
-        let mut builder = builder.with_config_entry("session.force_spinning_stop", "1").map_err(told)?;
+        let threads = self.options.threads();
+        // Threads wait actively behind a run: each program's own would take the processor from the next one's, and are let
+        // to sleep, from which it takes long to wake them.
+        let mut builder = if threads == self.runtime.threads {
+            builder
+        } else {
+            let builder = builder.with_independent_thread_pool().map_err(told)?;
+            let builder = builder.with_intra_threads(threads).map_err(told)?;
+            builder.with_config_entry("session.force_spinning_stop", "1").map_err(told)?
+        };
         if let Some(provider) = provider(self.options.device) {
             builder = builder.with_execution_providers([provider.error_on_failure()]).map_err(told)?;
         }

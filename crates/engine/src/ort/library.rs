@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use ::ort::environment::Environment;
+use ::ort::environment::{Environment, GlobalThreadPoolOptions};
 use ::ort::logging::LogLevel;
 use ::ort::{LoadDynamicError, init_from};
 use whycam_graph::Error;
@@ -27,8 +27,10 @@ const HINT: &str = "`pip install onnxruntime` in a virtual environment and activ
 /// ONNX Runtime in this process.
 #[derive(Clone, Debug)]
 pub(super) struct Runtime {
-    /// Its environment.
+    /// Its environment, with threads for all sessions.
     pub environment: Environment,
+    /// How many these are.
+    pub threads: usize,
     /// The library's file.
     pub path: PathBuf,
     /// The library's version.
@@ -47,8 +49,8 @@ pub(super) enum Found {
 
 static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
 
-/// The library that this process has, or the first that can be loaded.
-pub(super) fn find() -> Found {
+/// The library that this process has, or the first that can be loaded, then with so many threads.
+pub(super) fn find(threads: usize) -> Found {
     let mut known = RUNTIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(runtime) = known.as_ref() {
         return Found::Runtime(runtime.clone());
@@ -56,7 +58,7 @@ pub(super) fn find() -> Found {
     let places = Places::of(|name| std::env::var_os(name), std::env::current_exe().ok());
     let mut tried = places.tried;
     for path in places.files {
-        match load(&path) {
+        match load(&path, threads) {
             Ok(runtime) => return Found::Runtime(known.insert(runtime).clone()),
             Err(why) => tried.push(why),
         }
@@ -143,18 +145,20 @@ fn is_library(name: &str, os: &str) -> bool {
     }
 }
 
-fn load(path: &Path) -> std::result::Result<Runtime, String> {
+fn load(path: &Path, threads: usize) -> std::result::Result<Runtime, String> {
     let place = path.display();
     if !path.is_file() {
         return Err(format!("{place} is no file"));
     }
     let loaded = guarded(|| {
         let builder = init_from(path).map_err(|error| told(path, &error))?;
-        let environment = builder.with_name("whycam").with_telemetry(false).build();
-        let environment = environment.map_err(|error| format!("{place}: {error}"))?;
+        let pool = GlobalThreadPoolOptions::default().with_intra_threads(threads);
+        let pool = pool.map_err(|error| format!("{place}: {error}"))?;
+        let builder = builder.with_name("whycam").with_telemetry(false).with_global_thread_pool(pool);
+        let environment = builder.build().map_err(|error| format!("{place}: {error}"))?;
         // What goes wrong is returned; it need not be printed too.
         environment.set_log_level(LogLevel::Fatal);
-        Ok(Runtime { environment, path: path.to_owned(), version: version(path) })
+        Ok(Runtime { environment, threads, path: path.to_owned(), version: version(path) })
     });
     loaded.map_err(|panic| format!("{place}: {panic}"))?
 }
@@ -267,9 +271,9 @@ mod tests {
     fn what_is_no_library_is_an_error() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         fs::write(file.path(), b"no library").expect("writable");
-        let error = load(file.path()).expect_err("it is no library");
+        let error = load(file.path(), 1).expect_err("it is no library");
         assert!(error.contains("cannot be loaded"), "{error}");
-        let error = load(Path::new("/nowhere/libonnxruntime.so")).expect_err("it is not there");
+        let error = load(Path::new("/nowhere/libonnxruntime.so"), 1).expect_err("it is not there");
         assert!(error.contains("is no file"), "{error}");
     }
 }
