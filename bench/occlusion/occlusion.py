@@ -17,7 +17,7 @@ import numpy as np
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE.parent / "speed"))
-from speed import ENGINES, export, machine  # noqa: E402
+from speed import ENGINES, export, machine, tell  # noqa: E402
 
 # Times as fast as whole images, and as captum for each patch.
 TARGETS = {"vgg16": (4.5, 6), "resnet50": (1.5, 2.2)}
@@ -100,7 +100,7 @@ def line(model, stride, engine, runs):
 
 
 def report(work):
-    """Rewrites what stands between the markers of BENCHMARKS.md."""
+    """The table of what is kept, in BENCHMARKS.md."""
     files = sorted(work.glob("*.json"), key=lambda f: (f.stem.split("@")[0] not in TARGETS, f.stem))
     kept = [(*file.stem.split("@"), json.loads(file.read_text())) for file in files]
     # A patch costs captum the same at every stride.
@@ -115,10 +115,7 @@ def report(work):
         "|" + "---|" * 9, *filter(None, lines), "",
         f"Once each, batches of {BATCH}, two threads where the machine has two. Machine: {machine()}. Versions: {'; '.join(versions)}.",
     ]
-    file = ROOT / "BENCHMARKS.md"
-    before, rest = file.read_text().split("<!-- occlusion -->")
-    joined = "\n".join(text)
-    file.write_text(f"{before}<!-- occlusion -->\n{joined}\n<!-- /occlusion -->{rest.split('<!-- /occlusion -->')[1]}")
+    tell("occlusion", text)
 
 
 def main():

@@ -1,4 +1,5 @@
-"""Explains a folder of JPEGs of about 500×375 and runs ONNX Runtime alone in turn; prints throughputs, ratios and memory."""
+"""Explains a folder of JPEGs of about 500×375 and runs ONNX Runtime alone in turn; writes throughputs, ratios and memory
+between the markers of BENCHMARKS.md."""
 
 import os
 import random
@@ -11,6 +12,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "speed"))
+from speed import machine, tell  # noqa: E402
 
 BATCH = 8
 JOBS = {"raw maps + JSON": ["--raw", "--no-pictures"], "the same and pictures": ["--raw"]}
@@ -76,16 +80,21 @@ def main(whycam, work, count="1000", rounds="3"):
         for job, flags in JOBS.items():
             seconds, _ = explain(whycam, model, photos, work / "out", flags)
             ratios[job].append((count / seconds / alone[-1], count / seconds))
-    print(f"{count} JPEGs of about 500×375, ResNet-50, batches of {BATCH}, {os.cpu_count()} threads, {rounds} rounds in turn\n")
-    print("| job | images a second, median (all) | of ONNX Runtime alone, median (all) |")
-    print("|---|---|---|")
     told = lambda values, digits: f"{statistics.median(values):.{digits}f} ({', '.join(f'{v:.{digits}f}' for v in values)})"
-    print(f"| ONNX Runtime {onnxruntime.__version__} alone, prepared tensors | {told(alone, 1)} | 1 |")
+    text = [
+        "| job | images a second, median (all) | of ONNX Runtime alone, median (all) |", "|" + "---|" * 3,
+        f"| ONNX Runtime {onnxruntime.__version__} alone, prepared tensors | {told(alone, 1)} | 1 |",
+    ]
     for job, found in ratios.items():
-        print(f"| whycam explain, {job} | {told([rate for _, rate in found], 1)} | {told([ratio for ratio, _ in found], 3)} |")
+        rates = told([rate for _, rate in found], 1)
+        text.append(f"| whycam explain, {job} | {rates} | {told([ratio for ratio, _ in found], 3)} |")
+    text.append("")
     for job, flags in JOBS.items():
         memory = [explain(whycam, model, folder, work / "out", flags)[1] for folder in (few, photos)]
-        print(f"\nPeak memory, {job}: {memory[0]:.0f} MB at {count // 10}, {memory[1]:.0f} MB at {count}, ratio {memory[1] / memory[0]:.3f}.")
+        text.append(f"Peak memory, {job}: {memory[0]:.0f} MB at {count // 10}, {memory[1]:.0f} MB at {count}, ratio {memory[1] / memory[0]:.3f}.")
+    text.append(f"{count} JPEGs, {os.cpu_count()} threads, {rounds} rounds in turn. Machine: {machine()}.")
+    print("\n".join(text))
+    tell("pipeline", text)
 
 
 if __name__ == "__main__":

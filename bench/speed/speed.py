@@ -204,8 +204,17 @@ def line(row, which, rounds):
     return f"| {' | '.join(cells)} |"
 
 
+def tell(name, lines):
+    """Rewrites what stands between the markers of that name in BENCHMARKS.md."""
+    file = ROOT / "BENCHMARKS.md"
+    before, rest = file.read_text().split(f"<!-- {name} -->")
+    after = rest.split(f"<!-- /{name} -->")[1]
+    joined = "\n".join(lines)
+    file.write_text(f"{before}<!-- {name} -->\n{joined}\n<!-- /{name} -->{after}")
+
+
 def report(work):
-    """Rewrites what stands between the markers of BENCHMARKS.md."""
+    """The tables of what is kept, in BENCHMARKS.md."""
     kept = {which: json.loads((work / f"{which}.json").read_text()) for which in ROUNDS if (work / f"{which}.json").exists()}
     text = []
     for title, rows in TABLES.items():
@@ -219,11 +228,7 @@ def report(work):
     text += [f"Medians with quartiles; rounds: {counts}."]
     text += [f"Machine: {machine}." for machine in dict.fromkeys(found["machine"] for found in kept.values())]
     text += [f"Versions: {'; '.join(tools)}."]
-    file = ROOT / "BENCHMARKS.md"
-    before, rest = file.read_text().split("<!-- speed -->")
-    after = rest.split("<!-- /speed -->")[1]
-    joined = "\n".join(text)
-    file.write_text(f"{before}<!-- speed -->\n{joined}\n<!-- /speed -->{after}")
+    tell("speed", text)
 
 
 def main():
