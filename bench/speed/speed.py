@@ -1,8 +1,10 @@
-"""Times whycam and other tools in turn, keeps every round, and rewrites the tables of BENCHMARKS.md from what is kept.
+"""Times whycam and other tools in turn, keeps every round in bench/speed/rounds, and rewrites the tables of BENCHMARKS.md from
+what is kept.
 
 A set is what is timed together: a model, or one of the two rows with a set of their own. In every round each job of the
-set runs twice, and the second run counts; odd rounds go through the jobs backwards. Before each job nothing runs for a
-tenth of a second: the threads of what ran before wait actively for more work, and would take a core from the next.
+set runs once to warm up, then for a tenth of a second or once, and the median of these counts; odd rounds go through the
+jobs backwards. Before each job nothing runs for a tenth of a second: the threads of what ran before wait actively for
+more work, and would take a core from the next.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
+KEPT = HERE / "rounds"
 EMBEDDED = ROOT / "crates/whycam/models/efficientnet_lite0_int8w.onnx"
 PHOTO = sorted((ROOT / "examples/photos").glob("*.jpg"))[0]
 MODELS = ["resnet50", "vgg16", "mobilenet_v2", "efficientnet_lite0", "vit_b_16"]
@@ -86,6 +89,8 @@ TABLES = {
     ],
 }
 ROWS = [row for rows in TABLES.values() for row in rows]
+# Milliseconds of nothing before a job, and of what counts of it.
+WAIT = 100
 # Rounds that fit into four minutes on two cores; Ablation-CAM in Python takes two minutes.
 ROUNDS = dict.fromkeys(MODELS, 15) | {"vgg16": 11, "ablation": 1, "start": 7}
 
@@ -135,15 +140,20 @@ def run_models(work, which, rounds):
             tool, rest = job.split(" ", 1)
             return servers[tool].milliseconds(rest) if tool in servers else peers.milliseconds(job)
 
+        def warm(job):
+            time.sleep(WAIT / 1e3)
+            once(job)
+            times = []
+            while sum(times) < WAIT:
+                times.append(once(job))
+            return statistics.median(times)
+
         found = []
         for number in range(rounds):
             times = {}
             for job in jobs[:: -1 if number % 2 else 1]:
-                if rounds > 1:
-                    time.sleep(0.1)
-                    once(job)
-                times[job] = once(job)
-            found.append(times)
+                times[job] = warm(job) if rounds > 1 else once(job)
+            found.append({job: round(ms, 3) for job, ms in times.items()})
         return found, [server.name for server in (ort, rten, peers)]
 
 
@@ -164,7 +174,7 @@ def run_start(work, rounds):
 
     for command in commands.values():
         once(command)
-    return [{job: once(command) for job, command in commands.items()} for _ in range(rounds)], []
+    return [{job: round(once(command), 3) for job, command in commands.items()} for _ in range(rounds)], []
 
 
 def machine():
@@ -213,9 +223,9 @@ def tell(name, lines):
     file.write_text(f"{before}<!-- {name} -->\n{joined}\n<!-- /{name} -->{after}")
 
 
-def report(work):
+def report():
     """The tables of what is kept, in BENCHMARKS.md."""
-    kept = {which: json.loads((work / f"{which}.json").read_text()) for which in ROUNDS if (work / f"{which}.json").exists()}
+    kept = {which: json.loads(file.read_text()) for which in ROUNDS if (file := KEPT / f"{which}.json").exists()}
     text = []
     for title, rows in TABLES.items():
         lines = [line(row, which, kept[which]["rounds"]) for which in kept for row in rows if which in row.models]
@@ -244,8 +254,9 @@ def main():
         rounds = asked.rounds or ROUNDS[which]
         found, tools = run_start(work, rounds) if which == "start" else run_models(work, which, rounds)
         kept = {"machine": machine(), "tools": tools, "rounds": found}
-        (work / f"{which}.json").write_text(json.dumps(kept, indent=1))
-    report(work)
+        KEPT.mkdir(exist_ok=True)
+        (KEPT / f"{which}.json").write_text(json.dumps(kept, indent=1) + "\n")
+    report()
 
 
 if __name__ == "__main__":
