@@ -6,10 +6,14 @@
 //! node with weights `w⁺` and no bias, for the signal `P/N`, times `a`, so linear nodes go back by their gradient rule.
 //! Where each cell of the result comes from one cell of an operand, the rule is the gradient rule itself.
 
+mod shares;
+mod turn;
+
 use std::collections::{HashMap, HashSet};
 
+use self::shares::{Shares, add_up, given, share};
+use self::turn::{Turned, hands_signs_on, take_signs};
 use super::rules::{self, Sent};
-use super::shares::{Shares, add_up, share};
 use super::sign::Signs;
 use super::{Sweep, pointwise, quantised};
 use crate::emit::Emit;
@@ -17,7 +21,6 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
 use crate::layer::is_constant;
 use crate::op::{BinaryFn, CompareFn, Gemm, Op, ReduceKind, ResizeMode, UnaryFn};
-use crate::shape::{Dim, Shape};
 
 /// The rules of excitation, for one sweep.
 pub(super) struct Excitation {
@@ -28,20 +31,13 @@ pub(super) struct Excitation {
     turned: HashMap<ValueId, Turned>,
 }
 
-/// Signs, shaped to broadcast with a value, and the node that brought them.
-#[derive(Clone)]
-struct Turned {
-    signs: ValueId,
-    by: String,
-}
-
 /// A node that signal arrives at.
-pub(super) struct At<'a> {
-    pub node: &'a Node,
+struct At<'a> {
+    node: &'a Node,
     /// Its first result.
     y: ValueId,
     /// The signal there.
-    pub g: ValueId,
+    g: ValueId,
     wanted: &'a [bool],
     turned: Option<Turned>,
 }
@@ -197,15 +193,17 @@ impl Excitation {
             }
             ref op => op.clone(),
         };
-        let Shares { mut of, mut given } = share(s, at, &op, i, w)?;
-        if contrast {
-            let negated = s.unary(UnaryFn::Neg, w)?;
-            let inhibited = share(s, at, &op, i, negated)?;
-            of = s.sub(of, inhibited.of)?;
-            given = s.sub(given, inhibited.given)?;
-        }
+        let Shares { mut of, total } = share(s, at, &op, i, w)?;
         if self.unweighted.is_some() {
-            of = add_up(s, of, given, node.input(i)?)?;
+            let mut shared_out = given(s, at, total)?;
+            if contrast {
+                let negated = s.unary(UnaryFn::Neg, w)?;
+                let inhibited = share(s, at, &op, i, negated)?;
+                of = s.sub(of, inhibited.of)?;
+                let taken = given(s, at, inhibited.total)?;
+                shared_out = s.sub(shared_out, taken)?;
+            }
+            of = add_up(s, of, shared_out, node.input(i)?)?;
         }
         let mut sent = vec![None; node.inputs.len()];
         sent[i] = Some(of);
@@ -318,57 +316,10 @@ impl Excitation {
                 _ => false,
             })
     }
-
-    /// Operand `i` times a constant: the signal is handed on, and the constant's sign belongs to the weights before.
-    fn scaled(&mut self, s: &mut Sweep<'_>, at: &At<'_>, i: usize, factor: ValueId) -> Result<Sent> {
-        // Constants are known by their values as long as no op reshapes them.
-        let named = if matches!(at.node.op, Op::BatchNorm { .. }) { at.node.input(1)? } else { factor };
-        if self.is_nonnegative(s, named) {
-            return self.turn(s, at, i, None);
-        }
-        let mut shape = s.shape(factor)?;
-        let missing = s.shape(at.y)?.rank().saturating_sub(shape.rank());
-        shape.0.splice(0..0, std::iter::repeat_n(Dim::Fixed(1), missing));
-        let factor = s.reshape(factor, shape)?;
-        let signs = s.unary(UnaryFn::Sign, factor)?;
-        self.turn(s, at, i, Some(signs))
-    }
-
-    /// Hands the signal to operand `i`, which was multiplied by numbers of these signs.
-    ///
-    /// By the rule for weights, cells of what is never negative get nothing through a negative number.
-    fn turn(&mut self, s: &mut Sweep<'_>, at: &At<'_>, i: usize, signs: Option<ValueId>) -> Result<Sent> {
-        let x = at.node.input(i)?;
-        let mut sent = vec![None; at.node.inputs.len()];
-        sent[i] = Some(at.g);
-        let turned = match (signs, at.turned.clone()) {
-            (None, None) => return Ok(sent),
-            (None, Some(turned)) => turned,
-            (Some(signs), None) => Turned { signs, by: at.node.place() },
-            (Some(signs), Some(behind)) => Turned { signs: s.mul(signs, behind.signs)?, by: behind.by },
-        };
-        if self.is_nonnegative(s, x) {
-            let kept = s.compare(turned.signs, CompareFn::Greater, 0.0)?;
-            sent[i] = Some(s.keep_where(kept, at.g)?);
-        } else if users(s, x).count() > 1 {
-            let by = turned.by;
-            return Err(unfit(format!("{by} multiplies by negative numbers what is used elsewhere too")));
-        } else {
-            self.turned.insert(x, turned);
-        }
-        Ok(sent)
-    }
 }
 
 fn has_weights(op: &Op) -> bool {
     matches!(op, Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) | Op::MatMul)
-}
-
-/// Whether signs that follow the node belong to its weights, or to those of the node before it.
-fn hands_signs_on(op: &Op) -> bool {
-    has_weights(op)
-        || matches!(op, Op::BatchNorm { .. } | Op::Identity | Op::Dropout | Op::Cast(_))
-        || matches!(op, Op::Binary(BinaryFn::Add | BinaryFn::Sub | BinaryFn::Mul | BinaryFn::Div))
 }
 
 /// The nodes on the path that use the value.
@@ -377,31 +328,7 @@ fn users<'a>(s: &Sweep<'a>, value: ValueId) -> impl Iterator<Item = &'a Node> {
     s.path.iter().map(move |&id| graph.node(id)).filter(move |n| n.inputs.contains(&Some(value)))
 }
 
-/// The weights times the signs that their results are multiplied with.
-fn take_signs(s: &mut Sweep<'_>, node: &Node, i: usize, w: ValueId, turned: &Turned) -> Result<ValueId> {
-    let (shape, weights) = (s.shape(turned.signs)?, s.shape(w)?);
-    let last = shape.rank().saturating_sub(1);
-    // The axis of the result that the signs lie along, and the same axis of the weights.
-    let axes = match &node.op {
-        Op::Conv(_) => Some((1, 0)),
-        Op::ConvTranspose(t) if t.conv.groups == 1 => Some((1, 1)),
-        Op::Gemm(gemm) if i == 0 => Some((last, if gemm.trans_b { 0 } else { 1 })),
-        Op::MatMul if i == 0 && weights.rank() == 2 => Some((last, 1)),
-        _ => None,
-    };
-    let channels = |axis| shape.0.iter().enumerate().all(|(j, d)| j == axis || *d == Dim::Fixed(1));
-    match axes {
-        Some((from, to)) if channels(from) => {
-            let mut along = vec![Dim::Fixed(1); weights.rank()];
-            along[to] = shape.0[from];
-            let signs = s.reshape(turned.signs, Shape(along))?;
-            s.mul(w, signs)
-        }
-        _ => Err(unfit(format!("{} multiplies by negative numbers that vary over cells", turned.by))),
-    }
-}
-
-pub(super) fn no_rule(node: &Node) -> Error {
+fn no_rule(node: &Node) -> Error {
     unfit(format!("{} has no rule in it", node.place()))
 }
 

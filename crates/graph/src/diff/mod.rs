@@ -16,8 +16,8 @@ mod pool;
 mod quantised;
 mod reduce;
 mod rules;
-mod shares;
 mod sign;
+mod slope;
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,9 +1,8 @@
 //! How a layer of weights shares a probability out among its operand's cells (Zhang et al. 2016, §3), and that the shares
 //! add up.
 
-use super::Sweep;
-use super::excitation::{At, no_rule};
-use super::rules;
+use super::{At, no_rule};
+use crate::diff::{Sweep, rules};
 use crate::emit::Emit;
 use crate::error::Result;
 use crate::graph::ValueId;
@@ -14,8 +13,8 @@ use crate::shape::{Dim, Shape};
 pub(super) struct Shares {
     /// `P(aⱼ) = aⱼ·Σᵢ w⁺ᵢⱼ·P(aᵢ)/Nᵢ`.
     pub of: ValueId,
-    /// `P(aᵢ)` where `Nᵢ > 0`: what is shared out.
-    pub given: ValueId,
+    /// `Nᵢ`.
+    pub total: ValueId,
 }
 
 /// The shares of operand `i` of a node with weights `w`.
@@ -34,8 +33,13 @@ pub(super) fn share(s: &mut Sweep<'_>, at: &At<'_>, op: &Op, i: usize, w: ValueI
     positive.outputs = vec![Some(total)];
     let sent = rules::backward(s, &positive, &[Some(ratio)], &[i == 0, i == 1])?;
     let signal = sent[i].ok_or_else(|| no_rule(at.node))?;
+    Ok(Shares { of: s.mul(x, signal)?, total })
+}
+
+/// `P(aᵢ)` where `Nᵢ > 0`: what is shared out.
+pub(super) fn given(s: &mut Sweep<'_>, at: &At<'_>, total: ValueId) -> Result<ValueId> {
     let shared = s.compare(total, CompareFn::Greater, 0.0)?;
-    Ok(Shares { of: s.mul(x, signal)?, given: s.keep_where(shared, at.g)? })
+    s.keep_where(shared, at.g)
 }
 
 /// `P − a·(ΣP − Σgiven)/Σa`, with sums over an image: shares that add up to what was shared out.
