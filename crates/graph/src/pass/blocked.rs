@@ -19,7 +19,9 @@ pub(super) fn users(graph: &Graph) -> HashMap<ValueId, Vec<&Node>> {
     users
 }
 
-/// The mask `[x > 0]` as `min(max(s·x, 0), 1)`, `s` the greatest number: the same but for positive `x` below 3·10⁻³⁹.
+/// The mask `[x > 0]` as `min(max(s·x, 0), 1)`, `s` the greatest number. It is the same, at ±∞ too, but for two kinds of `x`:
+/// positive subnormal numbers below 3·10⁻³⁹, whose mask is between 0 and 1, and NaN, whose mask is NaN where that of the
+/// comparison is 0.
 pub(super) fn mask(b: &mut Build, node: &Node, inputs: &[Option<ValueId>]) -> Result<Option<ValueId>> {
     let (Op::Cast(DType::F32), &[Some(mask)]) = (&node.op, inputs) else { return Ok(None) };
     let graph = b.graph();
