@@ -10,7 +10,6 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::available_parallelism;
 
-use whycam_graph::engine::ModelBytes;
 use whycam_graph::{Engine, Error, Graph, Program, Result, onnx, pass};
 
 pub use device::Device;
@@ -64,13 +63,14 @@ pub fn load(engine: &dyn Engine, graph: &Graph) -> Result<Box<dyn Program>> {
     load_for(engine, graph, false)
 }
 
-/// As [`load`]; `many` where most runs have many rows, which may take less memory.
+/// As [`load`]; `many` where most runs have many rows: weights need not be laid out anew for runs of one then, which takes
+/// as much memory again.
 ///
 /// # Errors
 /// As [`load`].
 pub fn load_for(engine: &dyn Engine, graph: &Graph, many: bool) -> Result<Box<dyn Program>> {
     let lowered = pass::lower(graph, engine.name())?;
-    let loaded = engine.load(ModelBytes { many, ..onnx::lend(&lowered)? });
+    let loaded = engine.load(onnx::lend(&lowered, many && engine.feeds())?);
     loaded.map_err(|error| lacking::nodes(engine, &lowered).unwrap_or(error))
 }
 

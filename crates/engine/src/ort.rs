@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ::ort::ep::{self, ExecutionProvider};
-use ::ort::session::Session;
 use ::ort::session::builder::SessionBuilder;
+use ::ort::session::{Session, SessionInputValue};
 use ::ort::value::DynValue;
 use whycam_graph::engine::ModelBytes;
 use whycam_graph::{Engine, Error, Program, Result, Tensor, onnx};
@@ -88,16 +88,16 @@ impl Ort {
             }
             .map_err(told)?;
         }
-        if model.many {
-            builder = builder.with_prepacking(false).map_err(told)?;
-        }
         if !onnx::quantises(&model.proto) {
             builder = builder.with_config_entry("session.disable_quant_qdq", "1").map_err(told)?;
         }
         let session = builder.commit_from_memory(&model.proto).map_err(|e| e.to_string())?;
-        let inputs = session.inputs().iter().map(|input| input.name().to_owned()).collect();
-        let weights = model.lent.values().map(|(_, constant)| constant.clone()).collect();
-        Ok(Loaded { session: Mutex::new(session), inputs, _weights: weights })
+        let mut inputs: Vec<_> = session.inputs().iter().map(|input| input.name().to_owned()).collect();
+        inputs.retain(|name| !model.fed.contains_key(name));
+        let fed = model.fed.iter().map(|(name, constant)| Ok((name.clone(), self.weight(constant)?)));
+        let fed = fed.collect::<std::result::Result<_, String>>()?;
+        let constants = model.lent.values().map(|(_, constant)| constant).chain(model.fed.values());
+        Ok(Loaded { session: Mutex::new(session), inputs, fed, _weights: constants.cloned().collect() })
     }
 
     /// A constant as ONNX Runtime's: the one that another program has already, or a new one.
@@ -135,6 +135,11 @@ impl Engine for Ort {
         Some(&self.runtime.path)
     }
 
+    /// An accelerator would be sent the weights at every run.
+    fn feeds(&self) -> bool {
+        self.options.device == Device::Cpu
+    }
+
     fn load(&self, model: ModelBytes) -> Result<Box<dyn Program>> {
         let loaded = guarded(|| self.load(&model)).and_then(|loaded| loaded);
         Ok(Box::new(loaded.map_err(|what| failed("loading", &what))?))
@@ -144,16 +149,20 @@ impl Engine for Ort {
 struct Loaded {
     /// ONNX Runtime's `Run` is not safe to call from several threads.
     session: Mutex<Session>,
+    /// Those that callers give.
     inputs: Vec<String>,
+    /// Those that are weights.
+    fed: Vec<(String, Arc<DynValue>)>,
     /// Bytes that the session's weights were made of: while it has these weights, nothing else lies in that place.
     _weights: Vec<Tensor>,
 }
 
 impl Loaded {
     fn run(&self, inputs: &[(&str, Tensor)]) -> std::result::Result<Vec<Tensor>, String> {
-        let mut given = Vec::new();
+        let mut given: Vec<(&str, SessionInputValue<'_>)> =
+            self.fed.iter().map(|(name, weight)| (name.as_str(), (&**weight).into())).collect();
         for (name, tensor) in inputs.iter().filter(|(name, _)| self.inputs.iter().any(|i| i == name)) {
-            given.push((*name, to_ort(tensor)?));
+            given.push((*name, to_ort(tensor)?.into()));
         }
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let outputs = session.run(given).map_err(|e| e.to_string())?;

@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 
 use bytes::Bytes;
 use common::{engines, nets, relative_l2};
-use whycam_engine::{Device, ENGINES, EngineOptions, engine, load};
+use whycam_engine::{Device, ENGINES, EngineOptions, engine, load, load_for};
 use whycam_graph::engine::ModelBytes;
 use whycam_graph::op::{BinaryFn, CompareFn, UnaryFn};
 use whycam_graph::tensor::External;
@@ -76,6 +76,31 @@ fn every_type_goes_in_and_out() {
                 assert_eq!(outputs[0].dtype(), dtype);
             }
         }
+    }
+}
+
+/// Weights that are fed at every run are those of the constants.
+#[test]
+fn weights_may_be_fed() {
+    let numbers = |count: usize| (0..count).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect::<Vec<_>>();
+    let mut b = build();
+    let x = b.input("x", DType::F32, Shape::fixed(&[3, 128])).expect("free name");
+    let w =
+        b.named_constant("w", Tensor::f32(&[128, 160], &numbers(128 * 160)).expect("fits")).expect("free");
+    let y = b.emit(Op::MatMul, &[x, w]).expect("fits");
+    let graph = b.finish(vec![y]);
+    let given = Tensor::f32(&[3, 128], &numbers(3 * 128)).expect("fits");
+    for engine in engines() {
+        assert_eq!(
+            onnx::lend(&graph, engine.feeds()).expect("written").fed.len(),
+            usize::from(engine.feeds())
+        );
+        let said = |many| {
+            let program = load_for(engine.as_ref(), &graph, many).expect("loads");
+            program.run(&[("x", given.clone())]).expect("runs").remove(0).to_f64s()
+        };
+        // The same sums; terms may be taken in another order.
+        assert!(relative_l2(&said(true), &said(false)) < 1e-6, "{}", engine.name());
     }
 }
 

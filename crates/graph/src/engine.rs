@@ -17,9 +17,8 @@ pub struct ModelBytes {
     pub external: BTreeMap<String, Bytes>,
     /// Those of the locations that hold a single constant and nothing else: the constant's name, and the constant.
     pub lent: BTreeMap<String, (String, Tensor)>,
-    /// Whether most runs have many rows, so that weights need not be laid out anew for runs of one, which takes as much
-    /// memory again.
-    pub many: bool,
+    /// Constants that are inputs of the model instead, by name: they are to be given at every run.
+    pub fed: BTreeMap<String, Tensor>,
 }
 
 /// Loads models.
@@ -33,6 +32,11 @@ pub trait Engine: Send + Sync {
     /// The library that it comes from, when that is a file of its own.
     fn library(&self) -> Option<&Path> {
         None
+    }
+
+    /// Whether weights of products are used as they lie in memory where they are inputs, while the engine copies constants.
+    fn feeds(&self) -> bool {
+        false
     }
 
     /// Makes a model ready to run.

@@ -457,7 +457,7 @@ fn large_constants_are_lent() {
         .node("Add", &["m", "small"], &["y"], &[])
         .output("y");
     let graph = made.read().unwrap();
-    let model = lend(&graph).unwrap();
+    let model = lend(&graph, false).unwrap();
     assert!(model.proto.len() < 4 * large.len());
     let constant = |name: &str| graph.value(graph.find(name).unwrap()).constant.clone().unwrap();
     let lent: Vec<_> = model.lent.values().map(|(name, _)| name.as_str()).collect();
@@ -473,4 +473,32 @@ fn large_constants_are_lent() {
     for name in ["large", "small"] {
         assert_eq!(data(&again, name), data(&graph, name));
     }
+}
+
+/// Large weights that products alone read are inputs when they are fed; others stay constants.
+#[test]
+fn weights_of_products_are_fed() {
+    let large = vec![0.5; 1 << 14];
+    let made = file(17)
+        .input("x", onnx_support::F32, "N,128")
+        .init(float_tensor("weights", &[128, 128], &large))
+        .init(float_tensor("read otherwise too", &[128, 128], &large))
+        .init(float_tensor("small", &[128, 2], &[0.25; 1 << 8]))
+        .node("MatMul", &["x", "weights"], &["a"], &[])
+        .node("MatMul", &["a", "read otherwise too"], &["b"], &[])
+        .node("MatMul", &["b", "read otherwise too"], &["c"], &[])
+        .node("Relu", &["read otherwise too"], &["d"], &[])
+        .node("MatMul", &["c", "d"], &["e"], &[])
+        .node("MatMul", &["e", "small"], &["y"], &[])
+        .output("y");
+    let graph = made.read().unwrap();
+    let model = lend(&graph, true).unwrap();
+    let constant = |name: &str| graph.value(graph.find(name).unwrap()).constant.clone().unwrap();
+    assert_eq!(model.fed.into_iter().collect::<Vec<_>>(), [("weights".to_owned(), constant("weights"))]);
+    let model = ModelBytes { fed: Default::default(), ..model };
+    let again = read(&model, &ReadOptions::default()).unwrap();
+    let inputs: Vec<_> = again.inputs().iter().map(|&id| again.value(id).name.as_str()).collect();
+    assert_eq!(inputs, ["x", "weights"]);
+    let weights = again.value(again.find("weights").unwrap());
+    assert!(weights.constant.is_none() && weights.shape == graph.value(graph.find("weights").unwrap()).shape);
 }

@@ -66,7 +66,7 @@ impl Perturber {
         }
         let scores = match halves.into_first() {
             Some(halves) => halves,
-            None => Arc::new(Derived::of_scores(Loaded::new(engine, &graph)?)),
+            None => Arc::new(Derived::of_scores(Loaded::for_many(engine, &graph)?)),
         };
         Ok(Perturber { scores, given: classes.given, layers, windows })
     }

@@ -54,7 +54,8 @@ pub fn graft(file: &ModelBytes, graft: &Graft<'_>) -> Result<ModelBytes> {
         [Some(graft.derived), graft.before].into_iter().flatten().map(|g| needed_opset(g, graft.opset));
     let opset = needed.fold(MIN_OPSET, i64::max);
     let raised = opset > own.opset() || own.ir_version < IR_OF_CONSTANTS;
-    let file = if raised { write_within(graft.model, opset, MAX_PROTO, usize::MAX)? } else { file.clone() };
+    let file =
+        if raised { write_within(graft.model, opset, MAX_PROTO, usize::MAX, false)? } else { file.clone() };
     let (_, old) = decode(&file.proto)?;
     let has = names(&old)?;
 

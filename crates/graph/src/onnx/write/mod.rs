@@ -9,7 +9,7 @@ mod ops;
 mod params;
 mod tensors;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use prost::Message;
@@ -24,7 +24,7 @@ use super::proto::{
 use super::read::external_locations;
 use crate::engine::ModelBytes;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Value};
+use crate::graph::{Graph, Value, ValueId};
 use crate::op::{Op, UnaryFn};
 use crate::shape::{Dim, Shape};
 use crate::tensor::DType;
@@ -46,19 +46,20 @@ const LENT: usize = 1 << 16;
 /// # Errors
 /// When the version must be raised, but a node that whycam does not model forbids it.
 pub fn write(graph: &Graph) -> Result<ModelBytes> {
-    write_within(graph, MIN_OPSET, MAX_PROTO, usize::MAX)
+    write_within(graph, MIN_OPSET, MAX_PROTO, usize::MAX, false)
 }
 
-/// As [`write()`], for an engine in this process: large constants are not copied, but lent as they lie in memory.
+/// As [`write()`], for an engine in this process: large constants are not copied, but lent as they lie in memory. With `fed`,
+/// those that products alone read are inputs of the model, to be given at every run.
 ///
 /// # Errors
 /// As [`write()`].
-pub fn lend(graph: &Graph) -> Result<ModelBytes> {
-    write_within(graph, MIN_OPSET, MAX_PROTO, LENT)
+pub fn lend(graph: &Graph, fed: bool) -> Result<ModelBytes> {
+    write_within(graph, MIN_OPSET, MAX_PROTO, LENT, fed)
 }
 
-/// As [`write`], with at least the version `least` of ONNX's operators; constants of `lent` bytes and more are lent.
-fn write_within(graph: &Graph, least: i64, max_proto: usize, lent: usize) -> Result<ModelBytes> {
+/// As [`write`], with at least the version `least` of ONNX's operators; constants of `lent` bytes and more are lent, or `fed`.
+fn write_within(graph: &Graph, least: i64, max_proto: usize, lent: usize, fed: bool) -> Result<ModelBytes> {
     let graph = &fitting(graph, least)?;
     let header = graph.header();
     let opset = target_opset(graph, least)?;
@@ -67,13 +68,15 @@ fn write_within(graph: &Graph, least: i64, max_proto: usize, lent: usize) -> Res
         writer.node(node)?;
     }
     let (nodes, params) = writer.finish();
-    let constants = graph.values().filter_map(|(_, v)| Some((v, v.constant.as_ref()?)));
-    let (apart, inside): (Vec<_>, Vec<_>) = constants.partition(|(_, t)| t.data().len() >= lent);
-    let mut initializer: Vec<_> = inside.into_iter().map(|(v, t)| tensors::proto(&v.name, t)).collect();
+    let constants = graph.values().filter_map(|(id, v)| Some((id, v, v.constant.as_ref()?)));
+    let (apart, inside): (Vec<_>, Vec<_>) = constants.partition(|(_, _, t)| t.data().len() >= lent);
+    let weights = if fed { weights(graph) } else { HashSet::new() };
+    let (given, apart): (Vec<_>, Vec<_>) = apart.into_iter().partition(|(id, ..)| weights.contains(id));
+    let mut initializer: Vec<_> = inside.into_iter().map(|(_, v, t)| tensors::proto(&v.name, t)).collect();
     initializer.extend(params);
     let mut external = graph.buffers().clone();
     let mut lent = BTreeMap::new();
-    for (value, constant) in apart {
+    for (_, value, constant) in apart {
         let location = tensors::unused("weights", &external);
         initializer.push(tensors::apart(&value.name, constant, &location));
         external.insert(location.clone(), constant.data().clone());
@@ -81,7 +84,7 @@ fn write_within(graph: &Graph, least: i64, max_proto: usize, lent: usize) -> Res
     }
     tensors::move_out(&mut initializer, &nodes, max_proto, &mut external)?;
 
-    let info = |ids: &[crate::graph::ValueId]| ids.iter().map(|&id| value_info(graph.value(id))).collect();
+    let info = |ids: &[ValueId]| -> Vec<_> { ids.iter().map(|&id| value_info(graph.value(id))).collect() };
     let mut opsets = header.opsets.clone();
     opsets.insert(String::new(), opset);
     let model = ModelProto {
@@ -92,7 +95,10 @@ fn write_within(graph: &Graph, least: i64, max_proto: usize, lent: usize) -> Res
             node: nodes,
             name: if header.name.is_empty() { "graph".into() } else { header.name.clone() },
             initializer,
-            input: info(graph.inputs()),
+            input: info(graph.inputs())
+                .into_iter()
+                .chain(given.iter().map(|(_, v, _)| value_info(v)))
+                .collect(),
             output: info(graph.outputs()),
             value_info: graph
                 .values()
@@ -112,7 +118,21 @@ fn write_within(graph: &Graph, least: i64, max_proto: usize, lent: usize) -> Res
     let proto: Bytes = model.encode_to_vec().into();
     let named = external_locations(&proto)?;
     external.retain(|location, _| named.contains(location));
-    Ok(ModelBytes { proto, external, lent, many: false })
+    let fed = given.into_iter().map(|(_, value, constant)| (value.name.clone(), constant.clone())).collect();
+    Ok(ModelBytes { proto, external, lent, fed })
+}
+
+/// Constants that matrix products alone read, as their second operand.
+fn weights(graph: &Graph) -> HashSet<ValueId> {
+    let (mut weights, mut others) = (HashSet::new(), HashSet::from_iter(graph.outputs().iter().copied()));
+    for (_, node) in graph.nodes() {
+        let product = matches!(node.op, Op::MatMul | Op::Gemm(_));
+        for (at, &id) in node.inputs.iter().enumerate().filter_map(|(at, id)| Some((at, id.as_ref()?))) {
+            if product && at == 1 { &mut weights } else { &mut others }.insert(id);
+        }
+    }
+    weights.retain(|id| !others.contains(id));
+    weights
 }
 
 fn entries(metadata: &BTreeMap<String, String>) -> Vec<StringStringEntryProto> {
@@ -245,7 +265,7 @@ mod tests {
     fn large_constants_move_out_when_the_model_is_too_large() {
         let graph = sums();
         for (limit, moved) in [(10_000, 0), (2_000, 1200), (600, 2000), (200, 2400)] {
-            let model = write_within(&graph, MIN_OPSET, limit, usize::MAX).expect("it can be written");
+            let model = write_within(&graph, MIN_OPSET, limit, usize::MAX, false).expect("it can be written");
             assert_eq!(model.external.get("weights.data").map_or(0, Bytes::len), moved, "limit {limit}");
             let again = read(&model, &ReadOptions::default()).expect("it is sound");
             assert_eq!(again.to_string(), graph.to_string());
@@ -254,6 +274,6 @@ mod tests {
                 assert_eq!(data(a.1), data(b.1));
             }
         }
-        assert!(matches!(write_within(&graph, MIN_OPSET, 10, usize::MAX), Err(Error::Limit { .. })));
+        assert!(matches!(write_within(&graph, MIN_OPSET, 10, usize::MAX, false), Err(Error::Limit { .. })));
     }
 }
