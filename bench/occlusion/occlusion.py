@@ -1,7 +1,7 @@
 """Times occlusion by windows, by whole images, and by captum, one process after the other on the same network and image.
 
-Every time is kept, by model, stride and tool, and the table of BENCHMARKS.md is rewritten from what is kept; so a long run can
-be made in pieces. whycam's time and peak memory are those of the whole process, captum's time that of the call.
+Every time is kept in bench/occlusion/runs, by model, stride and tool, and the table of BENCHMARKS.md is rewritten from what is
+kept; so a long run can be made in pieces. whycam's time and peak memory are those of the whole process, captum's time that of the call.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import numpy as np
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
+KEPT = HERE / "runs"
 sys.path.insert(0, str(HERE.parent / "speed"))
 from speed import ENGINES, export, machine, tell  # noqa: E402
 
@@ -54,22 +55,24 @@ def run_whycam(work, model, stride, engine, by):
         "--out", out,
     ])
     record = json.loads(told.splitlines()[0])
-    how = [note for note in record["maps"][0]["notes"] if note.startswith("run-by")]
-    return {"seconds": seconds, "memory": memory, "patches": (-(-SIDE // stride)) ** 2, "map": str(next(out.glob("*.npy"))),
-            "notes": how, "version": f"{record['engine']['name']} {record['engine']['version']}"}
+    return {"seconds": round(seconds, 2), "memory": round(memory, 3), "patches": (-(-SIDE // stride)) ** 2,
+            "version": f"{record['engine']['name']} {record['engine']['version']}", "machine": machine()}
 
 
 def run_captum(work, model, stride):
     command = [sys.executable, HERE / "captum_occlusion.py", model, image(work), stride, BATCH]
     _, memory, told = measured(command)
     seconds, patches, version = told.strip().split(" ", 2)
-    return {"seconds": float(seconds), "memory": memory, "patches": int(patches), "version": version}
+    return {"seconds": round(float(seconds), 2), "memory": round(memory, 3), "patches": int(patches), "version": version, "machine": machine()}
 
 
-def difference(a, b):
-    """The largest difference of two maps, of the largest change."""
-    a, b = (np.load(run["map"]).astype(np.float64) for run in (a, b))
-    return np.abs(a - b).max() / np.abs(b).max()
+def difference(work, model, stride, engine):
+    """The largest difference of the maps by windows and by whole images, of the largest change; `None` before both are there."""
+    found = [sorted((work / f"{model}-{stride}-{engine}-{by}").glob("*.npy")) for by in ("windows", "whole")]
+    if not all(found):
+        return None
+    windows, whole = (np.load(files[0]).astype(np.float64) for files in found)
+    return float(f"{np.abs(windows - whole).max() / np.abs(whole).max():.1e}")
 
 
 def line(model, stride, engine, runs):
@@ -92,16 +95,16 @@ def line(model, stride, engine, runs):
     cells = [
         model, ENGINES[engine], str(stride), cell(windows), cell(whole),
         ratio(each(whole) / each(windows) if whole else None, against_whole),
-        f"{difference(windows, whole):.0e}" if whole else "",
+        f"{runs[f'{engine} difference']:.0e}" if whole else "",
         f"{each(captum) * 1e3:.0f} ms, {captum['memory']:.2f} GB" if captum else "not run",
         ratio(each(captum) / each(windows) if captum else None, against_captum),
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def report(work):
+def report():
     """The table of what is kept, in BENCHMARKS.md."""
-    files = sorted(work.glob("*.json"), key=lambda f: (f.stem.split("@")[0] not in TARGETS, f.stem))
+    files = sorted(KEPT.glob("*.json"), key=lambda f: (f.stem.split("@")[0] not in TARGETS, f.stem))
     kept = [(*file.stem.split("@"), json.loads(file.read_text())) for file in files]
     # A patch costs captum the same at every stride.
     captum = {model: runs["captum"] for model, _, runs in kept if "captum" in runs}
@@ -109,11 +112,12 @@ def report(work):
         if model in captum:
             runs.setdefault("captum", captum[model])
     lines = [line(model, int(stride), engine, runs) for model, stride, runs in kept for engine in ENGINES]
-    versions = dict.fromkeys(run["version"] for _, _, runs in kept for run in runs.values() if "version" in run)
+    timed = [run for _, _, runs in kept for run in runs.values() if isinstance(run, dict)]
+    versions, machines = (dict.fromkeys(run[key] for run in timed) for key in ("version", "machine"))
     text = [
         "| model | engine | stride | windows | whole images | times as fast | difference | captum, a patch | times as fast |",
         "|" + "---|" * 9, *filter(None, lines), "",
-        f"Once each, batches of {BATCH}, two threads where the machine has two. Machine: {machine()}. Versions: {'; '.join(versions)}.",
+        f"Once each, batches of {BATCH}, two threads where the machine has two. Machine: {'; '.join(machines)}. Versions: {'; '.join(versions)}.",
     ]
     tell("occlusion", text)
 
@@ -128,15 +132,18 @@ def main():
     work = Path(sys.argv[1])
     asked = parser.parse_args(sys.argv[2:])
     for model in [] if asked.report else asked.models or TARGETS:
-        file = work / f"{model}@{asked.stride}.json"
+        KEPT.mkdir(exist_ok=True)
+        file = KEPT / f"{model}@{asked.stride}.json"
         for tool in asked.tools.split(","):
             for engine in asked.engines.split(",") if tool != "captum" else [None]:
                 found = run_captum(work, model, asked.stride) if engine is None else run_whycam(work, model, asked.stride, engine, tool)
                 runs = json.loads(file.read_text()) if file.exists() else {}
                 runs[" ".join(filter(None, [engine, tool]))] = found
-                file.write_text(json.dumps(runs, indent=1))
+                if engine and (far := difference(work, model, asked.stride, engine)) is not None:
+                    runs[f"{engine} difference"] = far
+                file.write_text(json.dumps(runs, indent=1) + "\n")
                 print(f"{model}, stride {asked.stride}, {engine or ''} {tool}: {found['seconds']:.1f} s, {found['memory']:.2f} GB", flush=True)
-    report(work)
+    report()
 
 
 if __name__ == "__main__":
