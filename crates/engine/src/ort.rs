@@ -15,7 +15,7 @@ use whycam_graph::engine::ModelBytes;
 use whycam_graph::{Engine, Error, Program, Result, Tensor, onnx};
 
 use self::library::{Found, Runtime};
-use self::values::{element, from_ort, to_ort};
+use self::values::{element, from_ort, lent, to_ort};
 use crate::{Device, EngineOptions, guarded};
 
 pub(crate) const NAME: &str = "ort";
@@ -94,7 +94,11 @@ impl Ort {
         let session = builder.commit_from_memory(&model.proto).map_err(|e| e.to_string())?;
         let mut inputs: Vec<_> = session.inputs().iter().map(|input| input.name().to_owned()).collect();
         inputs.retain(|name| !model.fed.contains_key(name));
-        let fed = model.fed.iter().map(|(name, constant)| Ok((name.clone(), self.weight(constant)?)));
+        let fed = |constant: &Tensor| match lent(constant) {
+            Some(_) => Ok(Fed::Lent(constant.clone())),
+            None => self.weight(constant).map(Fed::Copied),
+        };
+        let fed = model.fed.iter().map(|(name, constant)| Ok((name.clone(), fed(constant)?)));
         let fed = fed.collect::<std::result::Result<_, String>>()?;
         let constants = model.lent.values().map(|(_, constant)| constant).chain(model.fed.values());
         Ok(Loaded { session: Mutex::new(session), inputs, fed, _weights: constants.cloned().collect() })
@@ -152,15 +156,34 @@ struct Loaded {
     /// Those that callers give.
     inputs: Vec<String>,
     /// Those that are weights.
-    fed: Vec<(String, Arc<DynValue>)>,
+    fed: Vec<(String, Fed)>,
     /// Bytes that the session's weights were made of: while it has these weights, nothing else lies in that place.
     _weights: Vec<Tensor>,
 }
 
+/// A weight that is an input.
+enum Fed {
+    /// It is read where it lies.
+    Lent(Tensor),
+    /// Where it lies, it cannot be read.
+    Copied(Arc<DynValue>),
+}
+
+impl Fed {
+    fn input(&self) -> std::result::Result<SessionInputValue<'_>, String> {
+        match self {
+            Fed::Lent(tensor) => lent(tensor).map(Into::into).ok_or_else(|| "a weight has moved".into()),
+            Fed::Copied(value) => Ok((&**value).into()),
+        }
+    }
+}
+
 impl Loaded {
     fn run(&self, inputs: &[(&str, Tensor)]) -> std::result::Result<Vec<Tensor>, String> {
-        let mut given: Vec<(&str, SessionInputValue<'_>)> =
-            self.fed.iter().map(|(name, weight)| (name.as_str(), (&**weight).into())).collect();
+        let mut given: Vec<(&str, SessionInputValue<'_>)> = Vec::new();
+        for (name, weight) in &self.fed {
+            given.push((name, weight.input()?));
+        }
         for (name, tensor) in inputs.iter().filter(|(name, _)| self.inputs.iter().any(|i| i == name)) {
             given.push((*name, to_ort(tensor)?.into()));
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use ::ort::value::{DynValue, PrimitiveTensorElementType, Tensor as Value, TensorElementType};
+use ::ort::value::{DynValue, PrimitiveTensorElementType, Tensor as Value, TensorElementType, TensorRef};
 use half::{bf16, f16};
 use whycam_graph::{DType, Tensor};
 
@@ -33,6 +33,15 @@ where
     let values: Vec<T> = tensor.data().as_chunks::<B>().0.iter().map(|&bytes| read(bytes)).collect();
     let value = Value::from_array((tensor.shape(), values)).map_err(|e| e.to_string())?;
     Ok(value.into_dyn())
+}
+
+/// A float32 tensor as ONNX Runtime's, without a copy; `None` for other types, and where its bytes are not aligned.
+pub(super) fn lent(tensor: &Tensor) -> Option<TensorRef<'_, f32>> {
+    if tensor.dtype() != DType::F32 || cfg!(target_endian = "big") {
+        return None;
+    }
+    let values: &[f32] = bytemuck::try_cast_slice(tensor.data()).ok()?;
+    TensorRef::from_array_view((tensor.shape(), values)).ok()
 }
 
 /// What ONNX Runtime calls a type.

@@ -1,5 +1,6 @@
 //! ONNX files in and out; all operator names live here.
 
+mod align;
 mod dtype;
 mod hold;
 mod names;
@@ -9,6 +10,7 @@ mod scope;
 mod standard;
 mod write;
 
+pub use align::align;
 pub use hold::{hold, unsettled};
 pub(crate) use names::op_name;
 pub use read::{ReadOptions, external_locations, read};

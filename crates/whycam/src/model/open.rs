@@ -34,7 +34,7 @@ impl Model {
     pub fn read(path: impl AsRef<Path>) -> Result<(ModelBytes, About)> {
         let path = path.as_ref();
         let folder = path.parent().unwrap_or(Path::new(""));
-        let mut bytes = ModelBytes { proto: read(path)?.into(), ..ModelBytes::default() };
+        let mut bytes = ModelBytes { proto: onnx::align(read(path)?), ..ModelBytes::default() };
         for location in onnx::external_locations(&bytes.proto)? {
             bytes.external.insert(location.clone(), read(&inside(folder, &location)?)?.into());
         }

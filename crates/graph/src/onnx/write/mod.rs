@@ -36,7 +36,7 @@ const IR: (i64, i64) = (8, 10);
 /// Protobuf ends at 2 GiB; some room is left for what is not counted.
 const MAX_PROTO: usize = (1 << 31) - (1 << 20);
 /// Bytes of the smallest constants that are lent. Those that engines must see to plan a graph, as shapes, are smaller.
-const LENT: usize = 1 << 16;
+pub(super) const LENT: usize = 1 << 16;
 
 /// Writes a graph as a model.
 ///
