@@ -3,6 +3,7 @@
 
 mod device;
 mod lacking;
+mod lanes;
 mod ort;
 mod rten;
 
@@ -13,6 +14,7 @@ use std::thread::available_parallelism;
 use whycam_graph::{Engine, Error, Graph, Program, Result, onnx, pass};
 
 pub use device::Device;
+pub use lanes::Lanes;
 pub use ort::Ort;
 pub use rten::Rten;
 

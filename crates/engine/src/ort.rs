@@ -16,7 +16,7 @@ use whycam_graph::{Engine, Error, Program, Result, Tensor, onnx};
 
 use self::library::{Found, Runtime};
 use self::values::{element, from_ort, lent, to_ort};
-use crate::{Device, EngineOptions, guarded};
+use crate::{Device, EngineOptions, guarded, lanes};
 
 pub(crate) const NAME: &str = "ort";
 
@@ -57,13 +57,12 @@ impl Ort {
         }
     }
 
-    /// A session for the model. Where weights are quantised and nothing else is, ONNX Runtime is told to take their
+    /// A session for the model on so many threads. Where weights are quantised and nothing else is, ONNX Runtime is told to take their
     /// dequantising for arithmetic: it then computes float weights once, when it loads. Else it keeps it for integer
     /// kernels, which such a model never gets, and dequantises at every run.
-    fn load(&self, model: &ModelBytes) -> std::result::Result<Loaded, String> {
+    fn session(&self, model: &ModelBytes, threads: usize) -> std::result::Result<Loaded, String> {
         let told = |e: ::ort::Error<SessionBuilder>| e.to_string();
         let builder = Session::builder(&self.runtime.environment).map_err(|e| e.to_string())?;
-        let threads = self.options.threads();
         // Threads wait actively behind a run: each program's own would take the processor from the next one's, and are let
         // to sleep, from which it takes long to wake them.
         let mut builder = if threads == self.runtime.threads {
@@ -102,6 +101,11 @@ impl Ort {
         let fed = fed.collect::<std::result::Result<_, String>>()?;
         let constants = model.lent.values().map(|(_, constant)| constant).chain(model.fed.values());
         Ok(Loaded { session: Mutex::new(session), inputs, fed, _weights: constants.cloned().collect() })
+    }
+
+    fn program(&self, model: &ModelBytes, threads: usize) -> Result<Box<dyn Program>> {
+        let loaded = guarded(|| self.session(model, threads)).and_then(|loaded| loaded);
+        Ok(Box::new(loaded.map_err(|what| failed("loading", &what))?))
     }
 
     /// A constant as ONNX Runtime's: the one that another program has already, or a new one.
@@ -145,8 +149,17 @@ impl Engine for Ort {
     }
 
     fn load(&self, model: ModelBytes) -> Result<Box<dyn Program>> {
-        let loaded = guarded(|| self.load(&model)).and_then(|loaded| loaded);
-        Ok(Box::new(loaded.map_err(|what| failed("loading", &what))?))
+        self.program(&model, self.options.threads())
+    }
+
+    /// An accelerator has no threads to share.
+    fn load_lanes(&self, model: ModelBytes) -> Result<Vec<Box<dyn Program>>> {
+        match self.options.device {
+            Device::Cpu => {
+                lanes::shares(self.options.threads()).map(|threads| self.program(&model, threads)).collect()
+            }
+            _ => Ok(vec![self.load(model)?]),
+        }
     }
 }
 

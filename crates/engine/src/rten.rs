@@ -7,13 +7,14 @@ use rten_tensor::prelude::*;
 use whycam_graph::engine::ModelBytes;
 use whycam_graph::{DType, Engine, Error, Program, Result, Tensor};
 
-use crate::{Device, EngineOptions, guarded};
+use crate::{Device, EngineOptions, guarded, lanes};
 
 pub(crate) const NAME: &str = "rten";
 
 /// The rten engine. Its integers have 32 bits: int64 values outside that range are an error.
 #[derive(Debug)]
 pub struct Rten {
+    threads: usize,
     pool: Arc<ThreadPool>,
 }
 
@@ -24,7 +25,10 @@ impl Rten {
     /// When another device than the processor is asked.
     pub fn new(options: EngineOptions) -> Result<Rten> {
         match options.device {
-            Device::Cpu => Ok(Rten { pool: Arc::new(ThreadPool::with_num_threads(options.threads())) }),
+            Device::Cpu => {
+                let threads = options.threads();
+                Ok(Rten { threads, pool: Arc::new(ThreadPool::with_num_threads(threads)) })
+            }
             device => Err(Error::Engine {
                 engine: NAME,
                 what: format!("it runs on the processor only, not on the device {device}"),
@@ -44,6 +48,21 @@ impl Engine for Rten {
     }
 
     fn load(&self, model: ModelBytes) -> Result<Box<dyn Program>> {
+        Ok(Box::new(self.loaded(model)?))
+    }
+
+    /// The lanes share the weights.
+    fn load_lanes(&self, model: ModelBytes) -> Result<Vec<Box<dyn Program>>> {
+        let loaded = self.loaded(model)?;
+        let lane = |threads| -> Box<dyn Program> {
+            Box::new(Loaded { pool: Arc::new(ThreadPool::with_num_threads(threads)), ..loaded.clone() })
+        };
+        Ok(lanes::shares(self.threads).map(lane).collect())
+    }
+}
+
+impl Rten {
+    fn loaded(&self, model: ModelBytes) -> Result<Loaded> {
         let load = || {
             let mut options = ModelOptions::with_all_ops();
             for (location, bytes) in model.external {
@@ -57,7 +76,12 @@ impl Engine for Rten {
             .map_err(|e| failed("loading", &e))?;
         let inputs = named(&model, model.input_ids())?;
         let outputs = model.output_ids().to_vec();
-        Ok(Box::new(Loaded { model, inputs, outputs, pool: self.pool.clone() }))
+        Ok(Loaded {
+            model: Arc::new(model),
+            inputs: inputs.into(),
+            outputs: outputs.into(),
+            pool: self.pool.clone(),
+        })
     }
 }
 
@@ -74,10 +98,11 @@ struct Input {
     id: NodeId,
 }
 
+#[derive(Clone)]
 struct Loaded {
-    model: Model,
-    inputs: Vec<Input>,
-    outputs: Vec<NodeId>,
+    model: Arc<Model>,
+    inputs: Arc<[Input]>,
+    outputs: Arc<[NodeId]>,
     pool: Arc<ThreadPool>,
 }
 

@@ -4,14 +4,15 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::sync::Barrier;
 
 use bytes::Bytes;
 use common::{engines, nets, relative_l2};
-use whycam_engine::{Device, ENGINES, EngineOptions, engine, load, load_for};
+use whycam_engine::{Device, ENGINES, EngineOptions, Lanes, engine, load, load_for};
 use whycam_graph::engine::ModelBytes;
 use whycam_graph::op::{BinaryFn, CompareFn, UnaryFn};
 use whycam_graph::tensor::External;
-use whycam_graph::{Build, DType, Emit, Error, Graph, Header, Op, Shape, Tensor, onnx};
+use whycam_graph::{Build, DType, Emit, Error, Graph, Header, Op, Program, Shape, Tensor, onnx};
 
 fn build() -> Build {
     Build::new(Header { ir_version: 8, opsets: [(String::new(), 17)].into(), ..Header::default() })
@@ -105,6 +106,36 @@ fn weights_may_be_fed() {
             // The same sums; terms may be taken in another order.
             assert!(relative_l2(&said(true), &said(false)) < 1e-6, "{} at {at}", engine.name());
         }
+    }
+}
+
+/// Lanes run at the same time, say what one program says, in the order of the jobs, and end with the first error.
+#[test]
+fn lanes_are_one_program() {
+    let graph = transposed(DType::F32);
+    let two = EngineOptions { threads: NonZeroUsize::new(2), ..EngineOptions::default() };
+    for name in engines().iter().map(|engine| engine.name()) {
+        let engine = engine(name, two).expect("there");
+        let lanes = Lanes::load(engine.as_ref(), &graph).expect("loads");
+        assert_eq!(lanes.count(), 2, "{name}");
+        // Nobody passes it alone.
+        let met = Barrier::new(lanes.count());
+        let told = lanes.each(&[0, 1], |_, &job| {
+            met.wait();
+            Ok::<_, Error>(job)
+        });
+        assert_eq!(told.expect("both"), [0, 1], "{name}");
+
+        let jobs: Vec<f32> = (0..50u8).map(f32::from).collect();
+        let given = |&job: &f32| Tensor::f32(&[2, 3], &[job, 1.0, 2.0, 3.0, 4.0, 5.0]).expect("fits");
+        let run = |program: &dyn Program, job: &f32| program.run(&[("x", given(job))]);
+        let alone = load(engine.as_ref(), &graph).expect("loads");
+        let wanted: Vec<_> = jobs.iter().map(|job| run(alone.as_ref(), job).expect("runs")).collect();
+        assert_eq!(lanes.each(&jobs, run).expect("run"), wanted, "{name}");
+
+        let failing = |_: &dyn Program, &job: &f32| if job < 20.0 { Ok(()) } else { Err(job) };
+        let error = lanes.each(&jobs, failing).expect_err("most fail");
+        assert!(error < 22.0, "{name}: {error}, though no job is begun behind an error");
     }
 }
 

@@ -44,6 +44,15 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// When the engine cannot load it.
     fn load(&self, model: ModelBytes) -> Result<Box<dyn Program>>;
+
+    /// As [`Engine::load`], as several programs that run at the same time, each on a share of the engine's threads; a single
+    /// one where there is nothing to share.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    fn load_lanes(&self, model: ModelBytes) -> Result<Vec<Box<dyn Program>>> {
+        Ok(vec![self.load(model)?])
+    }
 }
 
 /// A loaded model.

@@ -1,6 +1,6 @@
 //! Running programs on batches of images: what all runs for one image share.
 
-use std::cell::Cell;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use whycam_engine::{load, load_for};
@@ -67,13 +67,13 @@ pub(super) struct Feed<'a> {
     further: &'a [(String, Tensor)],
     /// Most images in a run; models with a fixed batch take that.
     batch: usize,
-    spent: Cell<Duration>,
+    spent: Mutex<Duration>,
 }
 
 impl<'a> Feed<'a> {
     pub fn new(model: &'a Model, further: &'a [(String, Tensor)], batch: usize) -> Feed<'a> {
         let batch = model.input().batch.unwrap_or(batch).max(1);
-        Feed { model, further, batch, spent: Cell::default() }
+        Feed { model, further, batch, spent: Mutex::default() }
     }
 
     /// How many images a run takes at most.
@@ -103,7 +103,7 @@ impl<'a> Feed<'a> {
 
     /// How long programs ran.
     pub fn spent(&self) -> Duration {
-        self.spent.get()
+        *self.spent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// As [`Feed::images`]; one image that is a run by itself is not copied.
@@ -135,6 +135,14 @@ impl<'a> Feed<'a> {
         Ok((&value.name, tensor))
     }
 
+    /// Does what runs programs, and counts its time.
+    pub fn timed<T>(&self, run: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let made = run();
+        *self.spent.lock().unwrap_or_else(PoisonError::into_inner) += start.elapsed();
+        made
+    }
+
     /// Runs a program on so many images and returns its outputs as they are. The classes, where the program takes any,
     /// are the same for all images, and so are the model's further inputs.
     pub fn outputs(
@@ -144,6 +152,18 @@ impl<'a> Feed<'a> {
         given: &[(&str, Tensor)],
         classes: &[usize],
     ) -> Result<Vec<Tensor>> {
+        let inputs = self.inputs(&loaded.inputs, rows, given, classes)?;
+        Ok(self.timed(|| loaded.program.run(&inputs))?)
+    }
+
+    /// Of what is given, of the classes and of the model's further inputs, those that a program takes.
+    pub fn inputs<'n>(
+        &'n self,
+        taken: &[String],
+        rows: usize,
+        given: &[(&'n str, Tensor)],
+        classes: &[usize],
+    ) -> Result<Vec<(&'n str, Tensor)>> {
         let graph = self.model.graph();
         let mut inputs = given.to_vec();
         if !classes.is_empty() {
@@ -153,11 +173,8 @@ impl<'a> Feed<'a> {
         for &id in graph.inputs().iter().filter(|&&id| id != self.model.image()) {
             inputs.push((graph.value(id).name.as_str(), self.further(id, rows)?));
         }
-        inputs.retain(|(name, _)| loaded.inputs.iter().any(|input| input == name));
-        let start = Instant::now();
-        let outputs = loaded.program.run(&inputs)?;
-        self.spent.set(self.spent.get() + start.elapsed());
-        Ok(outputs)
+        inputs.retain(|(name, _)| taken.iter().any(|input| input == name));
+        Ok(inputs)
     }
 
     /// As [`Feed::outputs`], image by image.

@@ -1,10 +1,12 @@
 //! Patches of the image without running the whole network for each: only the windows that change are computed again.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use whycam_engine::Lanes;
 use whycam_graph::window::{self, Maps, Span, Spans};
-use whycam_graph::{Build, DType, Engine, Graph, Tensor, ValueId, pass};
+use whycam_graph::{Build, DType, Engine, Graph, Program, Tensor, ValueId, pass};
 
 use super::asking::Asking;
 use super::derived::{Derived, Said};
@@ -21,7 +23,9 @@ const HEAD: usize = 16;
 pub(super) struct Windows {
     plan: window::Windows,
     whole: Loaded,
-    part: Loaded,
+    part: Lanes,
+    /// What that takes.
+    inputs: Vec<String>,
     head: Arc<Derived>,
     /// How many rows above the cut hold no more cells than one image.
     rows: usize,
@@ -82,9 +86,10 @@ impl Windows {
             }
         };
         let head = halves.at(engine, graph, cut)?;
-        let (whole, part) = (Loaded::new(engine, &plan.whole)?, Loaded::new(engine, &plan.part)?);
+        let (whole, part) = (Loaded::new(engine, &plan.whole)?, Lanes::load(engine, &plan.part)?);
+        let inputs = plan.part.inputs().iter().map(|&id| plan.part.value(id).name.clone()).collect();
         let forced = patches.forced;
-        Ok(Some(Windows { plan, whole, part, head, rows, forced, faster: OnceLock::new() }))
+        Ok(Some(Windows { plan, whole, part, inputs, head, rows, forced, faster: OnceLock::new() }))
     }
 
     /// How it compares with whole images, in words, once both were timed.
@@ -181,51 +186,64 @@ impl Windows {
         wanted: &dyn Fn(usize) -> bool,
         answer: &mut dyn FnMut(usize, Said),
     ) -> Result<()> {
-        let &Asking { model, feed, image, classes, .. } = asking;
-        let input = model.input();
-        let shape = [input.channels, input.height, input.width];
+        let &Asking { model, feed, classes, .. } = asking;
+        let runs = self.plan.runs((feed.batch() / self.part.count()).max(1));
+        let runs = runs.into_iter().map(|run| run.into_iter().filter(|&at| wanted(at)).collect());
+        let mut runs: VecDeque<Vec<usize>> = runs.filter(|run: &Vec<usize>| !run.is_empty()).collect();
+        // So many maps at the cut are kept until they are run above it.
         let most = feed.batch() * self.rows;
-        let at_cut = self.plan.cut.as_str();
-        let mut waiting: (Vec<usize>, Vec<u8>) = Default::default();
-        let mut above = |waiting: &mut (Vec<usize>, Vec<u8>)| -> Result<()> {
-            let (places, cells) = std::mem::take(waiting);
-            if places.is_empty() {
-                return Ok(());
-            }
-            let map = self.plan.cut_shape(maps);
-            let dims = [&[places.len()], &map[..]].concat();
-            let (rows, tensor) = (places.len(), Tensor::new(DType::F32, dims, cells)?);
-            let said = self.head.run_on(feed, model, rows, &[(at_cut, tensor)], classes)?;
-            places.into_iter().zip(said).for_each(|(at, said)| answer(at, said));
-            Ok(())
-        };
-        for run in self.plan.runs(feed.batch()) {
-            let run: Vec<usize> = run.into_iter().filter(|&at| wanted(at)).collect();
-            if run.is_empty() {
-                continue;
-            }
-            let mut failed = None;
-            let inputs = self.plan.feed(&run, maps, shape, |at| {
-                let mut copy = image.to_vec();
-                if let Err(error) = copies.take_away(at, &mut copy) {
-                    failed = Some(error);
-                }
-                Tensor::f32(&shape, &copy)
-            })?;
-            if let Some(error) = failed {
-                return Err(error);
-            }
-            let inputs: Vec<(&str, Tensor)> =
-                inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
-            let outputs = feed.outputs(&self.part, run.len(), &inputs, &[])?;
-            let windows = outputs.first().ok_or_else(unanswered)?;
-            self.plan.paste(&run, maps, windows, &mut waiting.1)?;
-            waiting.0.extend(run);
-            if waiting.0.len() + feed.batch() > most {
-                above(&mut waiting)?;
+        let map = self.plan.cut_shape(maps);
+        let size = map.iter().product::<usize>() * DType::F32.size();
+        while !runs.is_empty() {
+            let mut count = 0;
+            let fits = |run: &&Vec<usize>| {
+                count += run.len();
+                count <= most.max(self.part.count())
+            };
+            let few = runs.iter().take_while(fits).count().max(1);
+            let few: Vec<_> = runs.drain(..few).collect();
+            let part =
+                |program: &dyn Program, run: &Vec<usize>| self.part(asking, maps, copies, run, program);
+            let cells = feed.timed(|| self.part.each(&few, part))?.concat();
+            for (places, cells) in few.concat().chunks(most).zip(cells.chunks((most * size).max(1))) {
+                let dims = [&[places.len()], &map[..]].concat();
+                let tensor = Tensor::new(DType::F32, dims, cells.to_vec())?;
+                let said =
+                    self.head.run_on(feed, model, places.len(), &[(&self.plan.cut, tensor)], classes)?;
+                places.iter().zip(said).for_each(|(&at, said)| answer(at, said));
             }
         }
-        above(&mut waiting)
+        Ok(())
+    }
+
+    /// The maps at the cut for the patches of one run, as bytes.
+    fn part(
+        &self,
+        asking: &Asking<'_>,
+        maps: &Maps,
+        copies: &dyn Copies,
+        run: &[usize],
+        program: &dyn Program,
+    ) -> Result<Vec<u8>> {
+        let &Asking { model, feed, image, .. } = asking;
+        let input = model.input();
+        let shape = [input.channels, input.height, input.width];
+        let mut failed = None;
+        let given = self.plan.feed(run, maps, shape, |at| {
+            let mut copy = image.to_vec();
+            if let Err(error) = copies.take_away(at, &mut copy) {
+                failed = Some(error);
+            }
+            Tensor::f32(&shape, &copy)
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let given: Vec<_> = given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+        let outputs = program.run(&feed.inputs(&self.inputs, run.len(), &given, &[])?)?;
+        let mut cells = Vec::new();
+        self.plan.paste(run, maps, outputs.first().ok_or_else(unanswered)?, &mut cells)?;
+        Ok(cells)
     }
 }
 

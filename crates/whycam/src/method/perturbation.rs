@@ -86,7 +86,7 @@ impl<'a> Planes<'a> {
 }
 
 /// The copies of one value. Each is made when it is needed, so that many cost no memory.
-pub trait Copies {
+pub trait Copies: Sync {
     /// How many there are.
     fn count(&self) -> usize;
 
