@@ -307,4 +307,22 @@ impl Emit for Build {
     fn dtype(&self, id: ValueId) -> DType {
         self.graph().value(id).dtype.unwrap_or(DType::F32)
     }
+
+    /// Of what was reshaped already, the shape between is passed over.
+    fn reshape(&mut self, mut x: ValueId, to: Shape) -> Result<ValueId> {
+        while self.shape(x)? != to {
+            let made = self.graph().value(x).producer.map(|id| self.graph().node(id));
+            let made = made.filter(|node| {
+                matches!(
+                    node.op,
+                    Op::Reshape { .. } | Op::Flatten { .. } | Op::Squeeze { .. } | Op::Unsqueeze { .. }
+                )
+            });
+            match made.and_then(|node| node.inputs[0]).filter(|&from| self.shape(from).is_ok()) {
+                Some(from) => x = from,
+                None => return Emit::emit(self, Op::Reshape { to }, &[x]),
+            }
+        }
+        Ok(x)
+    }
 }

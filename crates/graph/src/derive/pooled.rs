@@ -157,6 +157,11 @@ impl Early<'_> {
             return Ok(None);
         }
         let cells: usize = over.iter().map(|o| o.end - o.start).product();
+        // A mean's share of a cell, as many times as there are cells.
+        let (x, cells) = match self.divided(x) {
+            Some((of, by)) if cells.is_multiple_of(by) => (of, cells / by),
+            _ => (x, cells),
+        };
         let left = summed(to, over);
         let value = match from.rank() == left.rank() {
             true => self.b.expand(x, &left)?,
@@ -221,7 +226,7 @@ impl Early<'_> {
         }
         let mut sums = [self.any(terms[0], over, depth)?, self.any(terms[1], over, depth)?];
         if sums[0].times != sums[1].times {
-            for sum in &mut sums {
+            for sum in sums.iter_mut().filter(|sum| sum.times != 1.0) {
                 *sum = Sum { value: self.b.scale(sum.value, sum.times)?, times: 1.0 };
             }
         }
@@ -256,6 +261,17 @@ impl Early<'_> {
             (self.any(factors[0], &inner[0], depth)?, self.any(factors[1], &inner[1], depth)?);
         let value = self.b.matmul(left.value, right.value)?;
         Ok(Some(Sum { value, times: left.times * right.times }))
+    }
+
+    /// What the value is made of by division by a whole number, and that.
+    fn divided(&self, x: ValueId) -> Option<(ValueId, usize)> {
+        let graph = self.b.graph();
+        let node = graph.node(graph.value(x).producer?);
+        let (Op::Binary(BinaryFn::Div), &[Some(of), Some(by)]) = (&node.op, node.inputs.as_slice()) else {
+            return None;
+        };
+        let by = graph.value(by).constant.as_ref().filter(|by| by.shape().is_empty())?.to_f32s()[0];
+        (by >= 1.0 && by.fract() == 0.0).then_some((of, by as usize))
     }
 
     /// Whether what broadcasts to a shape is the same along the axes.
