@@ -99,7 +99,8 @@ fn check(engines: &[Box<dyn Engine>], net: &Net, file: &str) -> Vec<String> {
         asked.extend(excitations(layer, below));
     }
     let list: Vec<Formula> = asked.iter().map(|(_, f)| *f).collect();
-    let derived = derive(&graph, image, &score, Classes { top: 0, given: k }, &list)
+    let ranged = derive(&graph, image, &score, Classes { top: 0, given: k }, &list)
+        .and_then(|derived| derived.ranged())
         .unwrap_or_else(|e| panic!("{place}: {e}"));
     let name = &graph.value(image).name;
     let inputs =
@@ -107,7 +108,7 @@ fn check(engines: &[Box<dyn Engine>], net: &Net, file: &str) -> Vec<String> {
     let scores = if net.arrays.contains_key("logits") { "logits" } else { "scores" };
     for engine in engines {
         let place = format!("{place} in {}", engine.name());
-        let program = load(engine.as_ref(), &derived.graph).unwrap_or_else(|e| panic!("{place}: {e}"));
+        let program = load(engine.as_ref(), &ranged).unwrap_or_else(|e| panic!("{place}: {e}"));
         let outputs = program.run(&inputs).unwrap_or_else(|e| panic!("{place}: {e}"));
         let mut compare = |what: &str, got: &Tensor, expected: Vec<f64>| {
             let error = relative_l2(&got.to_f64s(), &expected);

@@ -41,7 +41,8 @@ fn quantised_networks_agree_with_pytorch() {
                 |read_at, reduce| Formula::Single(Recipe { read_at, rules: Rules::default(), reduce });
             let asked = [recipe(image, Reduce::SIGNAL), recipe(layer, Reduce::grad_cam(false))];
             let (k, n) = (stored["classes"].data.len(), stored["x"].shape[0]);
-            let derived = derive(&graph, image, &score, Classes { top: 0, given: k }, &asked)
+            let ranged = derive(&graph, image, &score, Classes { top: 0, given: k }, &asked)
+                .and_then(|derived| derived.ranged())
                 .unwrap_or_else(|e| panic!("{place}: {e}"));
             let target: Vec<i64> =
                 (0..n).flat_map(|_| stored["classes"].data.iter().map(|&c| c as i64)).collect();
@@ -49,8 +50,7 @@ fn quantised_networks_agree_with_pytorch() {
             let inputs = [("x", stored["x"].tensor()), (TARGET, target)];
             for engine in &engines {
                 let place = format!("{place} in {}", engine.name());
-                let program =
-                    load(engine.as_ref(), &derived.graph).unwrap_or_else(|e| panic!("{place}: {e}"));
+                let program = load(engine.as_ref(), &ranged).unwrap_or_else(|e| panic!("{place}: {e}"));
                 let outputs = program.run(&inputs).unwrap_or_else(|e| panic!("{place}: {e}"));
                 for (what, i) in [("scores", 0), ("gradient", 2), ("grad_cam", 4)] {
                     let array = &stored[what];

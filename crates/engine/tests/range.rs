@@ -27,7 +27,7 @@ fn explain(engine: &dyn Engine, pixels: [f32; 4]) -> (Vec<f32>, Vec<f32>) {
     let formula =
         Formula::Single(Recipe { read_at: layer, rules: Rules::default(), reduce: Reduce::grad_cam(true) });
     let derived = derive(&graph, image, &score, Classes { top: 1, given: 0 }, &[formula]).expect("derives");
-    let program = load(engine, &derived.graph).expect("loads");
+    let program = load(engine, &derived.ranged().expect("derives")).expect("loads");
     let outputs =
         program.run(&[("image", Tensor::f32(&[1, 1, 2, 2], &pixels).expect("whole"))]).expect("runs");
     (outputs[2].to_f32s(), outputs[3].to_f32s())

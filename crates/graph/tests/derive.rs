@@ -27,7 +27,7 @@ fn several_classes_equal_single_ones() {
         ];
         let derived = asked.derive(Classes { top: 2, given: 1 }, &formulas);
         let target = Array::new(&[3, 1], vec![3.0, 0.0, 1.0]);
-        let together = run_with(&derived.graph, &asked.given, &[(TARGET, &target)]);
+        let together = run_with(&derived.ranged().unwrap(), &asked.given, &[(TARGET, &target)]);
         let (scores, classes) = (&together[0], &together[1]);
         assert_eq!(classes.shape, [3, 3]);
         for n in 0..3 {
@@ -99,6 +99,35 @@ fn the_range_is_told_before_the_relu() {
     let range = &asked.ask(&[0], &[grad_cam(last, true)])[3];
     assert!(range.data[..2].iter().all(|v| v.is_nan()), "{range:?}");
     assert!(range.data[2..].iter().all(|v| v.is_finite()), "the other image: {range:?}");
+}
+
+/// Behind a mean and a linear layer: the class is found, a row of weights looked up, divided by the number of cells and
+/// multiplied with the layer. Nothing is copied, reshaped twice or made twice.
+#[test]
+fn little_is_added_for_one_class() {
+    let mut net = Net::new(3);
+    let image = net.batch("image", Array::random(&[2, 2, 6, 6], 6));
+    let x = convolve(&mut net, image, 3, 3, 1);
+    let a = relu(&mut net, x);
+    let y = pooled_linear(&mut net, a, 4);
+    let asked = Asked::new(net, y);
+    let (image, before) = (asked.image(), asked.graph.nodes().count());
+    let formulas =
+        [grad_cam(a, true), grad_cam(a, true), grad_cam(a, false), signal(image, ReluRule::Gradient)];
+    let top = Classes { top: 1, given: 0 };
+    let one = asked.derive(top, &formulas[..1]).graph;
+    let added: Vec<&str> = one.nodes().skip(before).map(|(_, node)| node.op.name()).collect();
+    let row = ["TopK", "Reshape", "Gather", "Reshape", "Div"];
+    assert_eq!(added, [&row[..], &["Reshape", "MatMul", "Reshape", "Relu"]].concat(), "{one}");
+    let all = asked.derive(top, &formulas);
+    assert_eq!(all.maps, [[2, 3], [2, 3], [3, 3], [4, 4]]);
+    let name = |id: &whycam_graph::ValueId| all.graph.value(*id).name.as_str();
+    assert_eq!(name(&all.graph.outputs()[0]), asked.graph.value(y).name);
+    let ranged = all.ranged().unwrap();
+    let told = run_with(&ranged, &asked.given, &[]);
+    assert_eq!(told.len(), 10);
+    assert_eq!((&told[2], &told[3]), (&told[4], &told[5]));
+    assert_eq!(told[3], told[7], "the range is that before the ReLU");
 }
 
 #[test]

@@ -96,7 +96,7 @@ pub fn compile(model: &Model, file: &ModelBytes, ask: &Compile) -> Result<Compil
         Explained::Input(given) => Classes { top: 0, given },
         Explained::Targets(_) => Classes { top: aimed.top, given: fixed.len() },
     };
-    let derived = derive(graph, image, score, classes, &[formula])?.graph;
+    let derived = derive(graph, image, score, classes, &[formula])?.ranged()?;
     let derived = with_heatmap(model, &derived, enlarge)?;
     let kept = |graph: &Graph, node: &Node| {
         node.outputs.iter().flatten().any(|&id| own_graph.find(&graph.value(id).name).is_some())

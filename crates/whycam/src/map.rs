@@ -30,12 +30,7 @@ pub struct Raw {
 impl Raw {
     /// A map without a ReLU.
     pub fn of(values: Vec<f32>, shape: Vec<usize>) -> Raw {
-        let range = if values.iter().all(|v| v.is_finite()) {
-            let least = values.iter().copied().fold(f32::INFINITY, f32::min);
-            [least, values.iter().copied().fold(f32::NEG_INFINITY, f32::max)]
-        } else {
-            [f32::NAN; 2]
-        };
+        let range = range(&values);
         Raw { values, shape, range, rectified: false }
     }
 
@@ -46,6 +41,27 @@ impl Raw {
         }
         Raw { rectified: true, ..self }
     }
+}
+
+/// The least and the greatest of some values; NaN where one is not finite.
+pub(crate) fn range(values: &[f32]) -> [f32; 2] {
+    // Without an early end, which would keep a compiler from taking several at once.
+    match values.iter().fold(true, |all, v| all & v.is_finite()) {
+        true => extremes(values),
+        false => [f32::NAN; 2],
+    }
+}
+
+/// The least and the greatest of some numbers.
+pub(crate) fn extremes(values: &[f32]) -> [f32; 2] {
+    // Several at once, for the same reason.
+    let (mut least, mut greatest) = ([f32::INFINITY; 16], [f32::NEG_INFINITY; 16]);
+    for chunk in values.chunks(16) {
+        for ((least, greatest), &v) in least.iter_mut().zip(&mut greatest).zip(chunk) {
+            (*least, *greatest) = (least.min(v), greatest.max(v));
+        }
+    }
+    [least.into_iter().fold(f32::INFINITY, f32::min), greatest.into_iter().fold(f32::NEG_INFINITY, f32::max)]
 }
 
 /// A map as computed: not normalised, at the resolution of its layer, with its provenance.

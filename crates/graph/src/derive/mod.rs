@@ -103,17 +103,36 @@ pub struct Classes {
 }
 
 /// A derived graph and what was noticed on the way.
-///
-/// Its outputs are `scores [N,classes+aims]`, `classes i64[N,K]`, and for every formula its map
-/// (`[N,K,h,w]`, or `[N,K,…]` in the image's layout) and the range `[N,K,2]` of its values: minimum
-/// and maximum, before a ReLU if there is one. All cells of both are NaN for a given class that the model has not: a graph
-/// cannot say it otherwise, and a blank map would be one of a class that nothing speaks for.
 #[derive(Clone, Debug)]
 pub struct Derived {
-    /// The graph; its inputs are the model's, and `target` when classes are given.
+    /// The graph; its inputs are the model's, and `target` when classes are given. Its outputs, each value once, are the
+    /// scores `[N,classes+aims]`, the classes `i64[N,K]`, and those of the formulas. All cells of a given class that the model
+    /// has not are NaN: a graph cannot say it otherwise, and a blank map would be one of a class that nothing speaks for.
     pub graph: Graph,
+    /// For every formula, which outputs are its map (`[N,K,h,w]`, or `[N,K,…]` in the image's layout) and the values whose
+    /// range tells of it, `[N,K,…]`: the map, before a ReLU if there is one.
+    pub maps: Vec<[usize; 2]>,
     /// For every formula, how its ReLU rule fared.
     pub ruled: Vec<Ruled>,
+}
+
+impl Derived {
+    /// The graph that tells ranges itself: its outputs are the scores, the classes, and for every formula `map` and
+    /// `range [N,K,2]`, minimum and maximum before a ReLU, NaN where a cell is not finite.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub fn ranged(&self) -> Result<Graph> {
+        let mut b = Build::extend(&self.graph);
+        let made = self.graph.outputs();
+        let mut outputs = made.iter().copied().take(2).collect();
+        for &[map, raw] in &self.maps {
+            publish(&mut b, made[map], "map", 0, &mut outputs)?;
+            let range = range(&mut b, made[raw])?;
+            publish(&mut b, range, "range", 0, &mut outputs)?;
+        }
+        Ok(pass::prune(&b.finish(outputs)))
+    }
 }
 
 /// How often a ReLU rule acted.
@@ -139,25 +158,29 @@ pub fn derive(
     classes: Classes,
     formulas: &[Formula],
 ) -> Result<Derived> {
-    let grids = Grids::new(graph, image);
+    let (grids, own) = (Grids::new(graph, image), graph.values().count());
     let mut build = Build::extend(graph);
     let b = &mut build;
     let Seeded { scores, classes, seed, known } = seed(b, score, classes)?;
-    let mut outputs = vec![("scores", scores), ("classes", classes)];
-    let mut ruled = Vec::new();
+    let mut outputs = Vec::new();
+    publish(b, scores, "scores", own, &mut outputs)?;
+    publish(b, classes, "classes", own, &mut outputs)?;
+    let (mut ruled, mut told) = (Vec::new(), Vec::new());
     for formula in formulas {
         let mut maps = Maps { grids: &grids, image, seed, acted: HashSet::new(), passed: HashSet::new() };
         let (map, raw) = maps.formula(b, formula)?;
-        for (name, value) in [("map", map), ("range", range(b, raw)?)] {
-            outputs.push((name, known.map_or(Ok(value), |known| only_of(b, known, value))?));
+        let mut places = [0; 2];
+        for (place, value) in places.iter_mut().zip([map, raw]) {
+            let value = known.map_or(Ok(value), |known| only_of(b, known, value))?;
+            *place = outputs.iter().skip(2).position(|&id| id == value).map_or(outputs.len(), |at| at + 2);
+            if *place == outputs.len() {
+                outputs.push(value);
+            }
         }
+        told.push(places);
         ruled.push(Ruled { acted: maps.acted.len(), passed: maps.passed.len() });
     }
-    let mut named = Vec::new();
-    for (name, id) in outputs {
-        named.push(publish(b, id, name)?);
-    }
-    Ok(Derived { graph: pass::prune(&build.finish(named)), ruled })
+    Ok(Derived { graph: pass::prune(&build.finish(outputs)), maps: told, ruled })
 }
 
 /// Values `[N,K,…]`, NaN where `known [N,K]` is false.
@@ -171,15 +194,20 @@ fn only_of(b: &mut Build, known: ValueId, values: ValueId) -> Result<ValueId> {
     b.add(values, nothing)
 }
 
-/// A copy of the value under the name, or under the next free one like it.
-fn publish(b: &mut Build, id: ValueId, name: &str) -> Result<ValueId> {
-    let copy = b.copy(id)?;
+/// Adds a value to the outputs, under the name or the next free one like it. One of the `own` values of a model keeps the name
+/// that it has; what no node makes, or is an output already, is copied.
+fn publish(b: &mut Build, id: ValueId, name: &str, own: usize, outputs: &mut Vec<ValueId>) -> Result<()> {
+    let made = b.graph().value(id).producer.is_some() && !outputs.contains(&id);
+    let output = if made { id } else { b.copy(id)? };
+    outputs.push(output);
+    if (output.0 as usize) < own {
+        return Ok(());
+    }
     let names = std::iter::once(name.to_owned()).chain((1..).map(|i| format!("{name}.{i}")));
     for name in names {
         if b.graph().find(&name).is_none() {
-            b.rename(copy, &name)?;
-            break;
+            return b.rename(output, &name);
         }
     }
-    Ok(copy)
+    Ok(())
 }

@@ -69,7 +69,7 @@ impl Asked {
     pub fn try_ask(&self, targets: &[usize], formulas: &[Formula]) -> Result<Vec<Array>> {
         let derived = self.try_derive(Classes { top: 0, given: targets.len() }, formulas)?;
         let target = Array::from_fn(&[self.images(), targets.len()], |i| targets[i[1]] as f64);
-        Ok(run_with(&derived.graph, &self.given, &[(TARGET, &target)]))
+        Ok(run_with(&derived.ranged()?, &self.given, &[(TARGET, &target)]))
     }
 
     /// The map of one formula for one class, `[N, …]`.

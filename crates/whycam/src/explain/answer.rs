@@ -11,7 +11,7 @@ use super::scores::{Prediction, probabilities, top};
 use super::windows::Windows;
 use crate::error::{Error, Result};
 use crate::image::Order;
-use crate::map::{Map, Raw};
+use crate::map::{Map, Raw, extremes};
 use crate::note::{Note, Share};
 use crate::verdict::Verdict;
 
@@ -65,6 +65,7 @@ impl Explainer<'_> {
                 }
                 notes.extend(fused.as_ref().and_then(Note::of_fused));
                 let single = fused.is_none();
+                let [min, max] = extremes(&values);
                 answer.maps.push(Map {
                     method: asked.name.clone(),
                     layer: shown.layer.clone(),
@@ -77,8 +78,8 @@ impl Explainer<'_> {
                     score,
                     probability,
                     score_kind: kind,
-                    min: extremes(&values)[0],
-                    max: extremes(&values)[1],
+                    min,
+                    max,
                     sum: values.iter().map(|&v| f64::from(v)).sum(),
                     pre_relu_min: range[0],
                     pre_relu_max: range[1],
@@ -138,10 +139,4 @@ impl Explainer<'_> {
         };
         Some(ruled.copied().unwrap_or_default().into())
     }
-}
-
-/// The least and the greatest of some numbers.
-fn extremes(values: &[f32]) -> [f32; 2] {
-    let least = values.iter().copied().fold(f32::INFINITY, f32::min);
-    [least, values.iter().copied().fold(f32::NEG_INFINITY, f32::max)]
 }

@@ -5,7 +5,7 @@ use whycam_graph::{Engine, Tensor};
 
 use super::feed::{Feed, Loaded, Rows};
 use crate::error::{Error, Result};
-use crate::map::{Raw, channels_first};
+use crate::map::{Raw, channels_first, range};
 use crate::model::Model;
 
 /// A derived graph, loaded.
@@ -13,7 +13,8 @@ pub(super) struct Derived {
     /// Where the graph is loaded in halves: the one that runs first, and the name of the map that it hands on.
     below: Option<(Loaded, String)>,
     program: Loaded,
-    rectified: Vec<bool>,
+    /// For every formula, which outputs are its map and what its range is told of, and whether a ReLU lies between them.
+    maps: Vec<([usize; 2], bool)>,
     /// For every formula, how its ReLU rule fared.
     pub ruled: Vec<Ruled>,
 }
@@ -39,14 +40,14 @@ impl Derived {
         Ok(Derived {
             below: None,
             program: Loaded::new(engine, &derived.graph)?,
-            rectified: formulas.iter().map(Formula::is_rectified).collect(),
+            maps: derived.maps.into_iter().zip(formulas.iter().map(Formula::is_rectified)).collect(),
             ruled: derived.ruled,
         })
     }
 
     /// Another graph with the outputs of a derived graph without formulas.
     pub fn of_scores(program: Loaded) -> Derived {
-        Derived { below: None, program, rectified: Vec::new(), ruled: Vec::new() }
+        Derived { below: None, program, maps: Vec::new(), ruled: Vec::new() }
     }
 
     /// As [`Derived::of_scores`], in halves: `below` makes of images the map of that name, which `above` takes.
@@ -88,25 +89,26 @@ impl Derived {
         given: &[usize],
     ) -> Result<Vec<Said>> {
         let outputs = feed.run(&self.program, feed.rows(count), inputs, given)?;
-        let [scores, classes, maps @ ..] = outputs.as_slice() else {
-            return Err(Error::ask("the engine returned no scores", "please report this"));
-        };
-        Ok((0..count).map(|row| self.said(model, row, scores, classes, maps)).collect())
+        if outputs.len() < self.maps.iter().flat_map(|(places, _)| places).fold(2, |n, &at| n.max(at + 1)) {
+            return Err(Error::ask("the engine returned too few results", "please report this"));
+        }
+        Ok((0..count).map(|row| self.said(model, row, &outputs)).collect())
     }
 
-    fn said(&self, model: &Model, row: usize, scores: &Rows, classes: &Rows, maps: &[Rows]) -> Said {
-        let classes: Vec<usize> = classes.row(row).iter().map(|&class| class as usize).collect();
-        let of_formula = |(pair, &rectified): (&[Rows], &bool)| {
-            let (values, ranges) = (pair[0].row(row), pair[1].row(row));
-            let size = values.len() / classes.len().max(1);
-            let shape = pair[0].shape.get(1..).unwrap_or_default();
-            let of_class = |(values, range): (&[f32], &[f32])| {
+    fn said(&self, model: &Model, row: usize, outputs: &[Rows]) -> Said {
+        let classes: Vec<usize> = outputs[1].row(row).iter().map(|&class| class as usize).collect();
+        let k = classes.len().max(1);
+        let of_formula = |&([map, raw], rectified): &([usize; 2], bool)| {
+            let (values, raw) = (outputs[map].row(row), outputs[raw].row(row));
+            let shape = outputs[map].shape.get(1..).unwrap_or_default();
+            let of_class = |(values, raw): (&[f32], &[f32])| {
                 let (values, shape) = channels_first(values.to_vec(), shape, model.input().layout);
-                Raw { values, shape, range: [range[0], range[1]], rectified }
+                Raw { values, shape, range: range(raw), rectified }
             };
-            values.chunks_exact(size.max(1)).zip(ranges.chunks_exact(2)).map(of_class).collect()
+            let of_classes = values.chunks_exact((values.len() / k).max(1));
+            of_classes.zip(raw.chunks_exact((raw.len() / k).max(1))).map(of_class).collect()
         };
-        let maps = maps.chunks_exact(2).zip(&self.rectified).map(of_formula).collect();
-        Said { scores: scores.row(row).to_vec(), classes, maps }
+        let maps = self.maps.iter().map(of_formula).collect();
+        Said { scores: outputs[0].row(row).to_vec(), classes, maps }
     }
 }
