@@ -1,12 +1,15 @@
-"""Times occlusion by windows, by whole images, and by captum, one process after the other on the same network and image.
+"""Times occlusion by windows, by whole images, and by captum, one process after the other on the same network and image, in
+rounds.
 
 Every time is kept in bench/occlusion/runs, by model, stride and tool, and the table of BENCHMARKS.md is rewritten from what is
 kept; so a long run can be made in pieces. whycam's time and peak memory are those of the whole process, captum's time that of the call.
 """
 
 import argparse
+import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -55,7 +58,7 @@ def run_whycam(work, model, stride, engine, by):
         "--out", out,
     ])
     record = json.loads(told.splitlines()[0])
-    return {"seconds": round(seconds, 2), "memory": round(memory, 3), "patches": (-(-SIDE // stride)) ** 2,
+    return {"seconds": [round(seconds, 2)], "memory": round(memory, 3), "patches": (-(-SIDE // stride)) ** 2,
             "version": f"{record['engine']['name']} {record['engine']['version']}", "machine": machine()}
 
 
@@ -63,7 +66,7 @@ def run_captum(work, model, stride):
     command = [sys.executable, HERE / "captum_occlusion.py", model, image(work), stride, BATCH]
     _, memory, told = measured(command)
     seconds, patches, version = told.strip().split(" ", 2)
-    return {"seconds": round(float(seconds), 2), "memory": round(memory, 3), "patches": int(patches), "version": version, "machine": machine()}
+    return {"seconds": [round(float(seconds), 2)], "memory": round(memory, 3), "patches": int(patches), "version": version, "machine": machine()}
 
 
 def difference(work, model, stride, engine):
@@ -75,6 +78,12 @@ def difference(work, model, stride, engine):
     return float(f"{np.abs(windows - whole).max() / np.abs(whole).max():.1e}")
 
 
+def spread(numbers, digits):
+    """The median, and the least and the most where there are several."""
+    median = f"{statistics.median(numbers):.{digits}f}"
+    return median if len(numbers) == 1 else f"{median} ({min(numbers):.{digits}f}–{max(numbers):.{digits}f})"
+
+
 def line(model, stride, engine, runs):
     """A row of the table; `None` where nothing can be compared."""
     windows, whole, captum = (runs.get(tool) for tool in (f"{engine} windows", f"{engine} whole", "captum"))
@@ -83,21 +92,22 @@ def line(model, stride, engine, runs):
     against_whole, against_captum = TARGETS.get(model, (None, None))
 
     def cell(run):
-        return f"{run['seconds']:.1f} s, {run['memory']:.2f} GB" if run else "not run"
+        return f"{spread(run['seconds'], 1)} s, {run['memory']:.2f} GB" if run else "not run"
 
-    def ratio(faster, target):
-        if faster is None:
+    def ratio(run, target):
+        if run is None:
             return ""
-        bound = "" if target is None else f" (≥ {target}: {'met' if faster >= target else '**missed**'})"
-        return f"**{faster:.2f}**{bound}"
+        # Of times next to each other, as far as both have as many rounds.
+        faster = [of / by for of, by in zip(each(run), each(windows))]
+        bound = "" if target is None else f"; ≥ {target}: {'met' if statistics.median(faster) >= target else '**missed**'}"
+        return f"**{spread(faster, 2)}**{bound}"
 
-    each = lambda run: run["seconds"] / run["patches"]
+    each = lambda run: [seconds / run["patches"] for seconds in run["seconds"]]
     cells = [
-        model, ENGINES[engine], str(stride), cell(windows), cell(whole),
-        ratio(each(whole) / each(windows) if whole else None, against_whole),
+        model, ENGINES[engine], str(stride), cell(windows), cell(whole), ratio(whole, against_whole),
         f"{runs[f'{engine} difference']:.0e}" if whole else "",
-        f"{each(captum) * 1e3:.0f} ms, {captum['memory']:.2f} GB" if captum else "not run",
-        ratio(each(captum) / each(windows) if captum else None, against_captum),
+        f"{spread([1e3 * seconds for seconds in each(captum)], 0)} ms, {captum['memory']:.2f} GB" if captum else "not run",
+        ratio(captum, against_captum),
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -117,7 +127,7 @@ def report():
     text = [
         "| model | engine | stride | windows | whole images | times as fast | difference | captum, a patch | times as fast |",
         "|" + "---|" * 9, *filter(None, lines), "",
-        f"Once each, batches of {BATCH}, two threads where the machine has two. Machine: {'; '.join(machines)}. Versions: {'; '.join(versions)}.",
+        f"Medians, and least and most of several rounds; batches of {BATCH}, two threads where the machine has two. Machine: {'; '.join(machines)}. Versions: {'; '.join(versions)}.",
     ]
     tell("occlusion", text)
 
@@ -128,21 +138,26 @@ def main():
     parser.add_argument("--stride", type=int, default=8, help="pixels from one patch to the next (default 8; captum takes at most 35); times fall with its square")
     parser.add_argument("--tools", default="windows,whole,captum", help="which of windows, whole and captum to time, joined by commas")
     parser.add_argument("--engines", default=",".join(ENGINES), help="ort, rten, or both joined by a comma")
+    parser.add_argument("--rounds", type=int, default=3, help="how often to time each, in turn (default 3)")
     parser.add_argument("--report", action="store_true", help="time nothing, rewrite the table from what is kept")
     work = Path(sys.argv[1])
     asked = parser.parse_args(sys.argv[2:])
     for model in [] if asked.report else asked.models or TARGETS:
         KEPT.mkdir(exist_ok=True)
         file = KEPT / f"{model}@{asked.stride}.json"
-        for tool in asked.tools.split(","):
-            for engine in asked.engines.split(",") if tool != "captum" else [None]:
-                found = run_captum(work, model, asked.stride) if engine is None else run_whycam(work, model, asked.stride, engine, tool)
-                runs = json.loads(file.read_text()) if file.exists() else {}
-                runs[" ".join(filter(None, [engine, tool]))] = found
-                if engine and (far := difference(work, model, asked.stride, engine)) is not None:
-                    runs[f"{engine} difference"] = far
-                file.write_text(json.dumps(runs, indent=1) + "\n")
-                print(f"{model}, stride {asked.stride}, {engine or ''} {tool}: {found['seconds']:.1f} s, {found['memory']:.2f} GB", flush=True)
+        tools = [(tool, engine) for tool in asked.tools.split(",") for engine in (asked.engines.split(",") if tool != "captum" else [None])]
+        for number, (tool, engine) in itertools.product(range(asked.rounds), sorted(tools, key=lambda t: t[1] or "")):
+            found = run_captum(work, model, asked.stride) if engine is None else run_whycam(work, model, asked.stride, engine, tool)
+            runs = json.loads(file.read_text()) if file.exists() else {}
+            print(f"{model}, stride {asked.stride}, {engine or ''} {tool}: {found['seconds'][0]:.1f} s, {found['memory']:.2f} GB", flush=True)
+            name = " ".join(filter(None, [engine, tool]))
+            if number > 0:
+                found["seconds"] = runs[name]["seconds"] + found["seconds"]
+                found["memory"] = max(runs[name]["memory"], found["memory"])
+            runs[name] = found
+            if engine and (far := difference(work, model, asked.stride, engine)) is not None:
+                runs[f"{engine} difference"] = far
+            file.write_text(json.dumps(runs, indent=1) + "\n")
     report()
 
 
