@@ -57,9 +57,9 @@ impl Ort {
         }
     }
 
-    /// A session for the model on so many threads. Where weights are quantised and nothing else is, ONNX Runtime is told to take their
-    /// dequantising for arithmetic: it then computes float weights once, when it loads. Else it keeps it for integer
-    /// kernels, which such a model never gets, and dequantises at every run.
+    /// A session for the model on so many threads. Where weights are quantised and nothing else is, ONNX Runtime is told to
+    /// take their dequantising for arithmetic: it then computes float weights once, when it loads. Else it keeps it for
+    /// integer kernels, which such a model never gets, and dequantises at every run.
     fn session(&self, model: &ModelBytes, threads: usize) -> std::result::Result<Loaded, String> {
         let told = |e: ::ort::Error<SessionBuilder>| e.to_string();
         let builder = Session::builder(&self.runtime.environment).map_err(|e| e.to_string())?;
