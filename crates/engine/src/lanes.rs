@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{panic, thread};
 
-use whycam_graph::{Engine, Graph, Program, Result, onnx, pass};
+use whycam_graph::{Engine, Graph, Program, Result};
 
-use crate::lacking;
+use crate::loaded;
 
 /// The most runs at a time. With two, one computes while the other does what threads cannot share; each more may have weights
 /// of its own once more.
@@ -20,9 +20,7 @@ impl Lanes {
     /// # Errors
     /// As [`load`](crate::load).
     pub fn load(engine: &dyn Engine, graph: &Graph) -> Result<Lanes> {
-        let lowered = pass::lower(graph, engine.name())?;
-        let loaded = engine.load_lanes(onnx::lend(&lowered, false)?);
-        loaded.map(Lanes).map_err(|error| lacking::nodes(engine, &lowered).unwrap_or(error))
+        loaded(engine, graph, false, |model| engine.load_lanes(model)).map(Lanes)
     }
 
     /// How many there are.

@@ -11,6 +11,7 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::available_parallelism;
 
+use whycam_graph::engine::ModelBytes;
 use whycam_graph::{Engine, Error, Graph, Program, Result, onnx, pass};
 
 pub use device::Device;
@@ -71,9 +72,18 @@ pub fn load(engine: &dyn Engine, graph: &Graph) -> Result<Box<dyn Program>> {
 /// # Errors
 /// As [`load`].
 pub fn load_for(engine: &dyn Engine, graph: &Graph, many: bool) -> Result<Box<dyn Program>> {
+    loaded(engine, graph, many && engine.feeds(), |model| engine.load(model))
+}
+
+/// What `load` makes of a graph that is lowered for the engine and written, weights of products `fed` or not.
+fn loaded<T>(
+    engine: &dyn Engine,
+    graph: &Graph,
+    fed: bool,
+    load: impl FnOnce(ModelBytes) -> Result<T>,
+) -> Result<T> {
     let lowered = pass::lower(graph, engine.name())?;
-    let loaded = engine.load(onnx::lend(&lowered, many && engine.feeds())?);
-    loaded.map_err(|error| lacking::nodes(engine, &lowered).unwrap_or(error))
+    load(onnx::lend(&lowered, fed)?).map_err(|error| lacking::nodes(engine, &lowered).unwrap_or(error))
 }
 
 /// Runs an engine's code; a panic becomes an error.
